@@ -1,0 +1,31 @@
+"""GaussianSR in JAX/Flax: super-resolution at any scale with 2D Gaussian fields.
+
+import gaussiansr_jax as gsr
+
+upscaler = gsr.load("gaussiansr-edsr-baseline")
+image = upscaler.upscale(image, scale=3.7)
+"""
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
+
+from gaussiansr_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from gaussiansr_jax.inference import Upscaler, load
+    from gaussiansr_jax.models import build
+
+__all__ = ["Upscaler", "UserError", "__version__", "build", "load"]
+try:
+    __version__ = metadata.version("gaussiansr-jax")
+except metadata.PackageNotFoundError:  # used from its source folder, not installed
+    __version__ = "unknown"
+
+_LAZY = {"Upscaler": "inference", "build": "models", "load": "inference"}
+
+
+def __getattr__(name: str):
+    """Imports JAX only when something that needs it is asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,122 @@
+"""Measures PSNR and SSIM of a model on folders of images, with bicubic interpolation beside it.
+
+python eval.py --weights gaussiansr-edsr-baseline --data Set5 B100 --scales 2 3 4 --json scores.json
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from gaussiansr_jax import images, inference
+from gaussiansr_jax.arguments import MAX_SCALE
+from gaussiansr_jax.compilation import enable_cache
+from gaussiansr_jax.errors import UserError, run_cli
+from gaussiansr_jax.evaluation import protocol, report
+from gaussiansr_jax.files import atomic_write
+from gaussiansr_jax.weights import DEFAULT_WEIGHTS
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--weights",
+        default=DEFAULT_WEIGHTS,
+        help="a shipped name, a .safetensors file, a training folder or a PyTorch .pth "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--data", nargs="+", required=True, help="folders of ground truth images")
+    parser.add_argument("--scales", nargs="+", type=float, default=[2, 3, 4, 6, 8])
+    parser.add_argument(
+        "--lr-dir",
+        help="read LR images from here in place of making them; {data} and {scale} in it stand for "
+        "the data folder's name and the scale, as in LR/{data}/X{scale}",
+    )
+    parser.add_argument("--json", help="write all scores to this file")
+    parser.add_argument("--markdown", help="write the table to this file")
+    parser.add_argument("--per-image", action="store_true", help="a line for each image, too")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="computation type")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluates, prints the table and writes the files that were asked for.
+
+    Raises:
+      UserError: wrong arguments, an image that cannot be used, or an unwritable file. What was
+        measured until then is still printed and written.
+    """
+    args = parse_args(argv)
+    for scale in args.scales:
+        if not (math.isfinite(scale) and 1 <= scale <= MAX_SCALE):
+            raise UserError(f"scale {scale:g} is out of range: scales go from 1 to 30")
+    folders = {_name(folder): images.find([folder]) for folder in args.data}
+    if len(folders) < len(args.data):
+        raise UserError("two data folders have the same name; evaluate them one after the other")
+    lr_of = {
+        (name, scale): _lr_finder(args, name, scale) for name in folders for scale in args.scales
+    }
+    enable_cache()
+    upscaler = inference.load(args.weights, dtype=args.dtype)
+
+    def upscale(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return upscaler.upscale(lr.astype(np.float32) / 255, size=size)
+
+    results: dict = {}
+    try:
+        for name, files in folders.items():
+            for scale in args.scales:
+                progress = partial(tqdm, desc=f"{name} x{scale:g}", unit="image", leave=False)
+                scores = protocol.evaluate_folder(
+                    upscale, files, scale, images.read_rgb, lr_of[name, scale], progress
+                )
+                results.setdefault(name, {})[f"{scale:g}"] = scores
+    finally:
+        if results:
+            _write(results, args)
+
+
+def _write(results: dict, args: argparse.Namespace) -> None:
+    print(report.table(results, args.per_image))
+    if args.json:
+        with atomic_write(args.json) as file:
+            file.write_text(json.dumps(report.plain(results), indent=2, allow_nan=False) + "\n")
+    if args.markdown:
+        with atomic_write(args.markdown) as file:
+            file.write_text(report.table(results, args.per_image) + "\n")
+
+
+def _name(folder: str) -> str:
+    path = Path(folder)
+    if not path.is_dir():
+        raise UserError(f"no folder {folder}; --data takes folders of ground truth images")
+    return path.resolve().name
+
+
+def _lr_finder(args: argparse.Namespace, name: str, scale: float) -> Callable[[Path], Path] | None:
+    """Where the LR image of each ground truth image lies; None if it has to be made."""
+    if args.lr_dir is None:
+        return None
+    folder = Path(args.lr_dir.replace("{data}", name).replace("{scale}", f"{scale:g}"))
+    if not folder.is_dir():
+        raise UserError(f"no LR folder {folder}; give --lr-dir with {{data}} and {{scale}}")
+
+    def find(file: Path) -> Path:
+        # DIV2K calls them 0801x4.png.
+        for stem in (file.stem, f"{file.stem}x{scale:g}"):
+            for suffix in (file.suffix, *images.READABLE):
+                if (folder / f"{stem}{suffix}").is_file():
+                    return folder / f"{stem}{suffix}"
+        raise UserError(f"no LR image of {file.name} in {folder}; add it or leave --lr-dir out")
+
+    return find
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,37 @@
+"""The command line: `python -m gaussiansr_jax COMMAND …`."""
+
+import argparse
+import sys
+from importlib import import_module
+
+from gaussiansr_jax import __version__
+from gaussiansr_jax.errors import run_cli
+
+COMMANDS = ("upscale", "demo", "port", "verify")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs one command.
+
+    Args:
+      argv: the arguments; by default those of the process.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    # Only the module of the command in question is imported; help on all of them needs all.
+    chosen = [argv[0]] if argv and argv[0] in COMMANDS else COMMANDS
+    parser = argparse.ArgumentParser(
+        prog="python -m gaussiansr_jax", description="Super-resolution at any scale."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in chosen:
+        module = import_module(f"gaussiansr_jax.commands.{name}")
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        command.set_defaults(main=module.main)
+    args = parser.parse_args(argv)
+    args.main(args)
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,129 @@
+"""How an image is turned into an LR input and a score, at any scale.
+
+The LR image has floor(HR / scale) pixels, and HR is cut to round(LR * scale) from its top left
+corner. For whole scales that is the usual cut to a multiple of the scale; for others it is the
+largest part of HR that an upscaler asked for this scale would return. LR is HR reduced to exactly
+that size by MATLAB's antialiased bicubic, rounded to 8 bits.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from gaussiansr_jax import coordinates, resampling
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.evaluation import metrics
+
+Image8 = UInt8[np.ndarray, "H W 3"]
+# LR image in 8 bits and output size (h, w) to float output in [0, 1].
+Upscale = Callable[[Image8, tuple[int, int]], Float[np.ndarray, "h w 3"]]
+
+_resize = jax.jit(resampling.resize, static_argnames=("size", "boundary"))
+
+
+def cut_size(hr_size: tuple[int, int], scale: float) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The LR size and the size of the part of HR that belongs to it, both (h, w).
+
+    Raises:
+      UserError: HR has less than one LR pixel.
+    """
+    # The tolerance keeps 33 / 3.3 at 10, whatever the rounding of the division.
+    lr_size = tuple(math.floor(length / scale + 1e-6) for length in hr_size)
+    if min(lr_size) < 1:
+        raise UserError(
+            f"an image of {hr_size[1]}x{hr_size[0]} is too small for scale {scale:g}; "
+            "evaluate at a smaller scale or on larger images"
+        )
+    return lr_size, coordinates.output_size(lr_size, (scale, scale))
+
+
+def resize_matlab(image: Image8, size: tuple[int, int]) -> Image8:
+    """MATLAB's `imresize(image, size, "bicubic")` of an 8-bit image: antialiased, rounded."""
+    resized = _resize(image.astype(np.float32), size=tuple(size), boundary="symmetric")
+    return np.rint(np.clip(np.asarray(resized), 0, 255)).astype(np.uint8)
+
+
+def make_pair(hr: Image8, scale: float, lr: Image8 | None = None) -> tuple[Image8, Image8]:
+    """The LR input and the part of HR that it shows.
+
+    Args:
+      hr: ground truth.
+      scale: HR pixels per LR pixel.
+      lr: the LR image, if there is a ready-made one.
+
+    Raises:
+      UserError: HR is too small, or the ready-made LR image is not of this scale.
+    """
+    lr_size, hr_size = cut_size(hr.shape[:2], scale)
+    hr = np.ascontiguousarray(hr[: hr_size[0], : hr_size[1]])
+    if lr is None:
+        return resize_matlab(hr, lr_size), hr
+    if lr.shape[:2] != lr_size:
+        raise UserError(
+            f"the LR image has {lr.shape[1]}x{lr.shape[0]} pixels, scale {scale:g} needs "
+            f"{lr_size[1]}x{lr_size[0]}; give the LR folder of this scale"
+        )
+    return lr, hr
+
+
+def shave_of(scale: float) -> int:
+    """The border that is not counted, in HR pixels: one LR pixel, rounded up."""
+    return math.ceil(scale - 1e-6)
+
+
+def score(output: metrics.Image, hr: Image8, scale: float) -> dict[str, float]:
+    """psnr_y, ssim_y and psnr_rgb of a float output in [0, 1] against the ground truth."""
+    target = hr.astype(np.float64) / 255
+    shave = shave_of(scale)
+    return {
+        "psnr_y": metrics.psnr_y(output, target, shave),
+        "ssim_y": metrics.ssim_y(output, target, shave),
+        "psnr_rgb": metrics.psnr_rgb(output, target, shave),
+    }
+
+
+def evaluate_image(
+    upscale: Upscale, hr: Image8, scale: float, lr: Image8 | None = None
+) -> dict[str, float]:
+    """Scores of the model and, as bicubic_psnr_y and so on, of MATLAB's bicubic beside it."""
+    lr, hr = make_pair(hr, scale, lr)
+    ours = score(np.clip(upscale(lr, hr.shape[:2]), 0, 1), hr, scale)
+    bicubic = score(resize_matlab(lr, hr.shape[:2]) / 255, hr, scale)
+    return ours | {f"bicubic_{name}": value for name, value in bicubic.items()}
+
+
+def evaluate_folder(
+    upscale: Upscale,
+    files: list[Path],
+    scale: float,
+    read: Callable[[Path], Image8],
+    lr_of: Callable[[Path], Path] | None = None,
+    progress: Callable = iter,
+) -> dict:
+    """Mean scores over files, and under "images" those of each, by file name.
+
+    Args:
+      upscale: the model.
+      files: ground truth images.
+      scale: HR pixels per LR pixel.
+      read: reads one image as 8-bit RGB.
+      lr_of: where the LR image of a ground truth file lies; default: it is made.
+      progress: wraps the list of files, such as tqdm.
+
+    Raises:
+      UserError: with the file's name, if it cannot be read or is too small.
+    """
+    images = {}
+    for file in progress(files):
+        try:
+            lr = read(lr_of(file)) if lr_of else None
+            images[file.name] = evaluate_image(upscale, read(file), scale, lr)
+        except UserError as error:
+            raise UserError(f"{file.name}: {error}") from error
+    names = next(iter(images.values()))
+    means = {name: float(np.mean([i[name] for i in images.values()])) for name in names}
+    return means | {"images": images}

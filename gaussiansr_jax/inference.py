@@ -1,0 +1,146 @@
+"""Upscaling images of any size to any size with a trained model."""
+
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gaussiansr_jax import models, weights
+from gaussiansr_jax.arguments import Scale, Size
+from gaussiansr_jax.rendering import Prepared
+
+# Sides of the largest tile in LR pixels and of a rendered block in output pixels. An accelerator
+# needs large ones to be busy; on a CPU small blocks waste less at the border of small images.
+_CPU_TILE, _CPU_BLOCK = 512, 128
+_ACCELERATOR_TILE, _ACCELERATOR_BLOCK = 768, 512
+
+
+def load(name_or_path: str | os.PathLike = weights.DEFAULT_WEIGHTS, **settings) -> "Upscaler":
+    """Loads a model for upscaling.
+
+    Args:
+      name_or_path: a shipped name, a `.safetensors` file, the folder of a training run or a
+        PyTorch `.pth` file.
+      **settings: `dtype`, `tile` and `block` of `Upscaler`.
+
+    Raises:
+      UserError: no such weights, or they are damaged.
+    """
+    params, config, facts = weights.resolve(name_or_path)
+    return Upscaler(params, config, facts, **settings)
+
+
+class Upscaler:
+    """A model with its weights on the device.
+
+    LR images are padded to few sizes and rendered in blocks of one size, so that a new image size
+    or scale seldom compiles anything; large images are cut into tiles. Neither changes the result.
+
+    Attributes:
+      config: the model's config.
+      facts: what the weights file says of the training.
+    """
+
+    def __init__(
+        self,
+        params: weights.Params,
+        config: dict,
+        facts: dict | None = None,
+        *,
+        dtype: str | None = None,
+        tile: int | None = None,
+        block: int | None = None,
+    ):
+        """Puts the weights on the device.
+
+        Args:
+          params: parameters of the model.
+          config: what `models.build` takes.
+          facts: training facts.
+          dtype: "float32" or "bfloat16" instead of the config's.
+          tile: side of the largest tile in LR pixels, halo included.
+          block: side of a rendered block in output pixels.
+
+        Raises:
+          UserError: a setting is unknown or too small.
+        """
+        cpu = jax.default_backend() == "cpu"
+        self.config = {**config, "dtype": dtype} if dtype else config
+        self.facts = facts or {}
+        self.tile = tile or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
+        self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
+        self.model = models.build(self.config)
+        self.params = jax.device_put(params)
+        self._encode = jax.jit(self._encode_fn)
+        self._render = jax.jit(self._render_fn, static_argnames="as_uint8")
+        self._render_whole = jax.jit(
+            self._render_whole_fn, static_argnames=("size", "scale", "as_uint8")
+        )
+
+    def upscale(self, image: Any, scale: Scale | None = None, *, size: Size | None = None):
+        """Enlarges one image.
+
+        Args:
+          image: [H, W, 3] uint8, or float in [0, 1].
+          scale: one factor, or (y, x), from 1 to 30; the output size is rounded.
+          size: output size (height, width) in place of `scale`.
+
+        Returns:
+          [h, w, 3] of the same kind: uint8, or float32 in [0, 1] (not rounded).
+
+        Raises:
+          UserError: not such an image, scale or size; memory is too small.
+        """
+        return Prepared(self, image).render(scale, size=size)
+
+    def prepare(self, image: Any) -> "Prepared":
+        """Encodes an image once, to render it at many scales; `image` as in `upscale`."""
+        return Prepared(self, image).encode()
+
+    @property
+    def halo(self) -> int:
+        """LR pixels that a tile must have around its own."""
+        # One more: which LR pixel is nearest may be rounded otherwise on the device.
+        return self.model.receptive_radius + 1
+
+    def encode(self, lr: np.ndarray, size: np.ndarray | None) -> Any:
+        """The model's field of padded images [1, H, W, 3] whose valid size is `size` [1, 2]."""
+        return self._encode(self.params, lr, size)
+
+    def field_bytes(self, lr: np.ndarray, size: np.ndarray | None) -> int:
+        """Device memory that the result of `encode` takes."""
+        field = jax.eval_shape(self._encode, self.params, lr, size)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
+
+    def render(
+        self, field: Any, ys: np.ndarray, xs: np.ndarray, cell: np.ndarray, as_uint8: bool
+    ) -> jax.Array:
+        """One block [Y, X, 3] of output, still on the device; arguments as `model.render`."""
+        return self._render(self.params, field, ys, xs, cell, as_uint8=as_uint8)
+
+    def render_whole(
+        self, field: Any, size: Size, scale: float | None, as_uint8: bool
+    ) -> jax.Array:
+        """The whole output [h, w, 3] of a model that is not tileable, still on the device."""
+        return self._render_whole(self.params, field, size=size, scale=scale, as_uint8=as_uint8)
+
+    def _encode_fn(self, params, lr, size):
+        lr = lr.astype(jnp.float32) / 255 if lr.dtype == jnp.uint8 else lr
+        return self.model.apply({"params": params}, lr, size, method="prepare")
+
+    def _render_fn(self, params, field, ys, xs, cell, as_uint8):
+        variables = {"params": params}
+        rgb = self.model.apply(variables, field, ys, xs, cell, method="render")[0]
+        return _finished(rgb, as_uint8)
+
+    def _render_whole_fn(self, params, field, size, scale, as_uint8):
+        variables = {"params": params}
+        rgb = self.model.apply(variables, field, size, scale, method="render_whole")[0]
+        return _finished(rgb, as_uint8)
+
+
+def _finished(rgb: jax.Array, as_uint8: bool) -> jax.Array:
+    rgb = jnp.clip(rgb.astype(jnp.float32), 0, 1)
+    return jnp.round(rgb * 255).astype(jnp.uint8) if as_uint8 else rgb

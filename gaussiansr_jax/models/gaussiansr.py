@@ -1,0 +1,193 @@
+"""The head of GaussianSR (arXiv 2407.18046): selection, dual stream, decoder."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from gaussiansr_jax import resampling, selection, splatting
+from gaussiansr_jax.coordinates import grid_queries, nearest_index
+from gaussiansr_jax.models.decoder import MLP
+
+
+@struct.dataclass
+class GaussianSRField:
+    """What depends on the LR images alone.
+
+    Attributes:
+      features: encoder features; the first `splat_channels` are splatted.
+      kernels: σ_y, σ_x (LR pixels), ρ, opacity of each LR pixel, float32.
+      size: valid LR size of each image.
+    """
+
+    features: Float[Array, "batch height width channels"]
+    kernels: Float[Array, "batch height width 4"]
+    size: Int[Array, "batch 2"]
+
+
+class GaussianSRHead(nn.Module):
+    """Splats some feature channels by selected Gaussians, interpolates the rest, decodes RGB.
+
+    Attributes:
+      kernels: size K of the kernel bank.
+      splat_channels: feature channels that go through the field; 0 is bicubic only.
+      window: side of the window in LR pixels, odd.
+      selection: mode in training, see `selection.class_weights`.
+      evaluation: mode in evaluation, "expectation" or "argmax".
+      sigma_range: standard deviations of the initial bank, a square mesh, in LR pixels.
+      footprint: standard deviation of an output pixel in output pixels; 0 is the paper's field.
+      hidden: width of coefficients, frequencies and decoder.
+      dtype: computation type of the convolutions and the decoder.
+    """
+
+    kernels: int = 100
+    splat_channels: int = 8
+    window: int = 7
+    selection: str = "soft"
+    evaluation: str = "expectation"
+    sigma_range: tuple[float, float] = (0.2, 1.2)
+    footprint: float = 0.0
+    hidden: int = 256
+    dtype: jnp.dtype = jnp.float32
+
+    @property
+    def radius(self) -> int:
+        """LR pixels that an output sees in each direction, beyond the encoder's."""
+        classifier, decoder_convolution = 1, 1
+        bicubic = 2
+        return classifier + decoder_convolution + max(bicubic, self.window // 2 + 1)
+
+    def setup(self) -> None:
+        """Declares the parameters, named as the official ones are."""
+        self.classifier = nn.Conv(self.kernels, (3, 3), dtype=self.dtype)
+        axis = jnp.linspace(*self.sigma_range, round(self.kernels**0.5))
+        sigma_x, sigma_y = (s.ravel() for s in jnp.meshgrid(axis, axis, indexing="ij"))
+        shape = (self.kernels,)
+        # Repeated or cut where K is not a square.
+        self.sigma_y = self.param("sigma_y", lambda _: jnp.resize(sigma_y, shape))
+        self.sigma_x = self.param("sigma_x", lambda _: jnp.resize(sigma_x, shape))
+        self.rho = self.param("rho", nn.initializers.zeros, shape)
+        initial_opacity = nn.initializers.constant(jax.nn.sigmoid(1.0))
+        self.opacity = self.param("opacity", initial_opacity, shape)
+        self.coef = nn.Conv(self.hidden, (3, 3), padding="VALID", dtype=self.dtype)
+        self.freq = nn.Conv(self.hidden, (3, 3), padding="VALID", dtype=self.dtype)
+        self.phase = nn.Dense(self.hidden // 2, use_bias=False)
+        widths = (self.hidden,) * 4 + (3,)
+        self.decoder = MLP(widths, lambda x: jax.nn.gelu(x, approximate=False), self.dtype)
+
+    def prepare(
+        self,
+        features: Float[Array, "batch height width channels"],
+        lr: Float[Array, "batch height width 3"],
+        size: Int[Array, "batch 2"],
+        mask: Array | None,
+        train: bool,
+        temperature: ArrayLike,
+        noise: Float[Array, "batch height width kernels"] | None = None,
+    ) -> GaussianSRField:
+        """Selects the kernel of each LR pixel (paper, section 3.2), by `noise` if it is given."""
+        del lr
+        logits = self.classifier(features).astype(jnp.float32)
+        if noise is not None:
+            weights = selection.class_weights(logits, "soft", temperature, noise)
+        elif train and self.selection in selection.RANDOM_MODES:
+            noise = selection.gumbel_noise(self.make_rng("gumbel"), logits.shape)
+            weights = selection.class_weights(logits, self.selection, temperature, noise)
+        else:
+            weights = selection.class_weights(logits, self.evaluation)
+        bank = jnp.stack([self.sigma_y, self.sigma_x, self.rho, self.opacity], -1)
+        kernels = selection.select(weights, bank)
+        if mask is not None:
+            kernels = jnp.where(mask, kernels, 0.0)
+        return GaussianSRField(features, kernels, size)
+
+    def query(
+        self,
+        field: GaussianSRField,
+        coords: Float[Array, "batch queries 2"],
+        cell: Float[Array, "batch 2"],
+    ) -> Float[Array, "batch queries 3"]:
+        """RGB at scattered positions."""
+        batch, count = coords.shape[:2]
+        step = jnp.arange(-1.0, 2.0)
+        taps = jnp.stack(jnp.meshgrid(step, step, indexing="ij"), -1)  # [3, 3, 2]
+        taps = coords[:, :, None, None] + taps[None, None] * cell[:, None, None, None]
+        splatted = self._splat(splatting.splat, field, (taps.reshape(batch, count * 9, 2),), cell)
+        interpolated = jax.vmap(resampling.bicubic_at)(
+            field.features[..., self.splat_channels :], taps, field.size
+        )
+        features = jnp.concatenate([splatted.reshape(batch, count, 3, 3, -1), interpolated], -1)
+        inside = _inside(taps, field.size[:, None, None, None]).all(-1, keepdims=True)
+        features = jnp.where(inside, features, jnp.zeros((), features.dtype))
+        features = features.reshape(batch * count, 3, 3, features.shape[-1])
+        coef, freq = self.coef(features), self.freq(features)
+        shape = (batch, count, self.hidden)
+        nearest = nearest_index(coords, field.size[:, None])
+        relative = 2 * (coords - nearest.astype(jnp.float32))
+        return self._decode(coef.reshape(shape), freq.reshape(shape), relative, cell[:, None])
+
+    def render(
+        self,
+        field: GaussianSRField,
+        ys: Float[Array, "batch height"],
+        xs: Float[Array, "batch width"],
+        cell: Float[Array, "batch 2"],
+    ) -> Float[Array, "batch height width 3"]:
+        """RGB on the regular grid ys × xs, whose steps are `cell`."""
+        features = self._grid_features(field, _halo(ys, cell[:, 0]), _halo(xs, cell[:, 1]), cell)
+        coef, freq = self.coef(features), self.freq(features)
+        relative = grid_queries(
+            2.0 * (ys - nearest_index(ys, field.size[:, :1]).astype(jnp.float32)),
+            2 * (xs - nearest_index(xs, field.size[:, 1:]).astype(jnp.float32)),
+        )
+        return self._decode(coef, freq, relative, cell[:, None, None])
+
+    def _grid_features(self, field, ys, xs, cell):
+        """Features of both streams on the grid ys × xs, zero outside the image."""
+        height, width = field.features.shape[1:3]
+        rows = resampling.cubic_matrix(ys, field.size[:, 0], height)
+        cols = resampling.cubic_matrix(xs, field.size[:, 1], width)
+        interpolated = resampling.separable(field.features[..., self.splat_channels :], rows, cols)
+        splatted = self._splat(splatting.splat_grid, field, (ys, xs), cell)
+        features = jnp.concatenate([splatted, interpolated], -1)
+        inside = _inside(grid_queries(ys, xs), field.size[:, None, None]).all(-1, keepdims=True)
+        return jnp.where(inside, features, jnp.zeros((), features.dtype))
+
+    def _splat(self, splat, field, positions, cell):
+        """The Gaussian field of the first channels (paper, section 3.3)."""
+        kernels = field.kernels[:, :, :, None]
+        gaussians = splatting.Gaussians(
+            offset=jnp.zeros_like(kernels[..., :2]),
+            sigma=kernels[..., :2],
+            rho=kernels[..., 2],
+            opacity=kernels[..., 3],
+            value=field.features[:, :, :, None, : self.splat_channels].astype(jnp.float32),
+        )
+
+        def one_image(gaussians, positions, cell, size):
+            footprint = self.footprint * cell
+            return splat(gaussians, *positions, footprint, self.window // 2, size=size)
+
+        splatted = jax.vmap(one_image)(gaussians, positions, cell, field.size)
+        return splatted.astype(field.features.dtype)
+
+    def _decode(self, coef, freq, relative, cell):
+        """RGB from amplitude, frequency, phase and MLP (paper, section 3.4; LTE)."""
+        freq = freq.astype(jnp.float32)
+        freq = freq.reshape(*freq.shape[:-1], self.hidden // 2, 2)
+        z = freq[..., 0] * relative[..., :1] + freq[..., 1] * relative[..., 1:]
+        z = jnp.pi * (z + self.phase(2 * cell))
+        waves = jnp.concatenate([jnp.cos(z), jnp.sin(z)], -1)
+        return self.decoder(coef * waves.astype(coef.dtype)).astype(jnp.float32)
+
+
+def _halo(positions: Float[Array, "batch n"], step: Float[Array, "batch"]):
+    """`positions` with one more on each side."""
+    step = step[:, None]
+    return jnp.concatenate([positions[:, :1] - step, positions, positions[:, -1:] + step], 1)
+
+
+def _inside(positions: Float[Array, "..."], size: Int[Array, "..."]):
+    """Whether positions (y, x) lie inside an image of that size."""
+    return (positions > -0.5) & (positions < size.astype(positions.dtype) - 0.5)

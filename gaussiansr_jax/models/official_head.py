@@ -1,0 +1,162 @@
+"""The GaussianSR head with the official code's raster, for ported weights."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.models import official
+from gaussiansr_jax.models.gaussiansr import GaussianSRHead
+
+_STRIP_PIXELS = 1 << 18  # HR pixels decoded at a time: 512 channels of them are 0.5 GB in float32
+
+
+@struct.dataclass
+class OfficialField:
+    """What depends on the LR images alone.
+
+    Attributes:
+      features: encoder features; the first `splat_channels` are splatted.
+      kernels: σ_y, σ_x, ρ, opacity of the 49 places in a tile, shared by the whole batch.
+    """
+
+    features: Float[Array, "batch height width channels"]
+    kernels: Float[Array, "7 7 4"]
+
+
+class OfficialGaussianSRHead(GaussianSRHead):
+    """Parameters and decoder of `GaussianSRHead`, features by `official`'s raster.
+
+    The raster has a static scale and needs the whole image, so this head renders whole images
+    (`render_whole`) and has neither scattered queries at free coordinates nor parts of a grid.
+
+    Attributes:
+      stamp: pixels along the side of a kernel's raster (`kernel_size` of the official code).
+    """
+
+    sigma_range: tuple[float, float] = (0.2, 3.0)
+    stamp: int = official.STAMP
+
+    tileable = False
+
+    def prepare(
+        self,
+        features: Float[Array, "batch height width channels"],
+        lr: Float[Array, "batch height width 3"],
+        size: Int[Array, "batch 2"],
+        mask: Array | None,
+        train: bool,
+        temperature: ArrayLike,
+        noise: Float[Array, "batch height width kernels"] | None = None,
+    ) -> OfficialField:
+        """Selects the kernels and averages them over the batch's tiles.
+
+        Raises:
+          UserError: the images are padded.
+        """
+        if mask is not None:
+            raise UserError(
+                "the official raster averages kernels over the whole image and cannot take padded "
+                "images; give each at its own size"
+            )
+        field = super().prepare(features, lr, size, mask, train, temperature, noise)
+        return OfficialField(features, official.mean_kernels(field.kernels))
+
+    def query(self, field, coords, cell):
+        """Not possible: raises `UserError`."""
+        raise UserError(_WHOLE)
+
+    def render(self, field, ys, xs, cell):
+        """Not possible: raises `UserError`."""
+        raise UserError(_WHOLE)
+
+    def hr_features(
+        self, field: OfficialField, scale: float
+    ) -> Float[Array, "batch out_height out_width channels"]:
+        """Features of both streams at the output's size.
+
+        Args:
+          field: of `prepare`.
+          scale: output pixels per LR pixel, static.
+
+        Raises:
+          UserError: the scale is too small for the official code.
+        """
+        lr_size, splatted = field.features.shape[1:3], self.splat_channels
+        streams = [
+            official.splat(field.features[..., :splatted], field.kernels, scale, self.stamp),
+            official.resize(field.features[..., splatted:], official.output_size(lr_size, scale)),
+        ]
+        return jnp.concatenate([s.astype(field.features.dtype) for s in streams], -1)
+
+    def render_whole(
+        self, field: OfficialField, size: tuple[int, int], scale: float | None = None
+    ) -> Float[Array, "batch out_height out_width 3"]:
+        """RGB in [-1, 1] of the whole output.
+
+        Args:
+          field: of `prepare`.
+          size: output (height, width), static.
+          scale: the scale that the size comes from; default: the one that gives this size.
+
+        Raises:
+          UserError: the official code cannot make this size, or not from this scale.
+        """
+        lr_size = field.features.shape[1:3]
+        scale = official.scale_for(lr_size, size) if scale is None else scale
+        if official.output_size(lr_size, scale) != tuple(size):
+            raise UserError(
+                f"the official GaussianSR makes {official.output_size(lr_size, scale)} of "
+                f"{lr_size} at scale {scale:g}, not {tuple(size)} (height, width)"
+            )
+        padded = jnp.pad(self.hr_features(field, scale), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        rel_y, rel_x = (_relative(n, m) for n, m in zip(size, lr_size, strict=True))
+        cell = jnp.asarray([[[np.divide(lr_size, size)]]], jnp.float32)
+        rows = max(1, _STRIP_PIXELS // size[1])
+        strips = []
+        for start in range(0, size[0], rows):
+            strip = padded[:, start : start + rows + 2]
+            y = rel_y[start : start + rows]
+            relative = np.stack(np.meshgrid(y, rel_x, indexing="ij"), -1)[None]
+            strips.append(self._decode(self.coef(strip), self.freq(strip), relative, cell))
+        return jnp.concatenate(strips, 1)
+
+    def query_features(
+        self,
+        hr_features: Float[Array, "batch out_height out_width channels"],
+        coords: Float[Array, "batch queries 2"],
+        cell: Float[Array, "batch queries 2"],
+        lr_size: tuple[int, int],
+    ) -> Float[Array, "batch queries 3"]:
+        """RGB in [-1, 1] at scattered queries, as the official code samples.
+
+        Args:
+          hr_features: of `hr_features`.
+          coords: float32 coordinates (y, x) in [-1, 1], on the host: halves depend on rounding.
+          cell: size of the output pixel there, in the same units.
+          lr_size: LR height and width.
+        """
+        padded = jnp.pad(hr_features, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        coef, freq = self.coef(padded), self.freq(padded)
+        y, x = (official.nearest_index(coords[..., i], coef.shape[1 + i]) for i in (0, 1))
+        batch = np.arange(len(coords))[:, None]
+        relative = np.stack([_offset(coords[..., i], lr_size[i]) for i in (0, 1)], -1)
+        cell = cell * (np.asarray(lr_size, np.float32) / 2)
+        return self._decode(coef[batch, y, x], freq[batch, y, x], relative, cell)
+
+
+_WHOLE = (
+    "the official raster needs the whole image and a fixed scale: use render_whole, or "
+    "splatting='field' for scattered queries, tiles and training"
+)
+
+
+def _relative(length: int, lr_length: int) -> Float[np.ndarray, "length"]:
+    """2 · (position - nearest LR pixel) of each output pixel along one axis."""
+    return _offset(official.pixel_centers(length), lr_length)
+
+
+def _offset(coords: Float[np.ndarray, "..."], lr_length: int) -> Float[np.ndarray, "..."]:
+    centers = official.pixel_centers(lr_length)
+    return (coords - centers[official.nearest_index(coords, lr_length)]) * np.float32(lr_length)

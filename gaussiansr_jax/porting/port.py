@@ -1,0 +1,157 @@
+"""Converts the weights: every tensor of one side is accounted for on the other."""
+
+import collections
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gaussiansr_jax import models, weights
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.porting import architectures, tables, torch_file, torch_writer
+
+StateDict = collections.OrderedDict[str, np.ndarray]
+
+
+def load(path: str | Path) -> tuple[dict, dict, dict]:
+    """Reads an official checkpoint of GaussianSR or LIIF.
+
+    Args:
+      path: the .pth file.
+
+    Returns:
+      params, config and facts, as `weights.load` gives them.
+
+    Raises:
+      UserError: the file cannot be read, or it does not hold just the tensors of such a model.
+    """
+    path = Path(path)
+    checkpoint = torch_file.read(path)
+    spec, tensors = _model(checkpoint, str(path))
+    config = architectures.config_of(spec, str(path))
+    params = from_state_dict(tensors, config, str(path))
+    facts = {
+        "ported_from": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "model": spec["name"],
+        "epoch": checkpoint.get("epoch"),
+    }
+    return params, config, facts
+
+
+def _model(checkpoint: Any, source: str) -> tuple[Mapping, dict[str, Any]]:
+    """The model spec, and the tensors by the names that the official code has today."""
+    spec = checkpoint.get("model") if isinstance(checkpoint, Mapping) else None
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("sd"), Mapping):
+        found = f"a {type(checkpoint).__name__}"
+        if isinstance(checkpoint, Mapping):
+            found = f"a dict with {', '.join(map(repr, list(checkpoint)[:4])) or 'nothing'}"
+        raise UserError(
+            f"{source}: {found}, and not a checkpoint of GaussianSR or LIIF, which has "
+            "'model' with 'name', 'args' and 'sd' in it"
+        )
+    tensors = {}
+    for name, tensor in spec["sd"].items():
+        if not isinstance(tensor, torch_file.TorchTensor):
+            raise UserError(f"{source}: {name} is a {type(tensor).__name__} and not a tensor")
+        plain = re.sub(r"^fc\.", "dec.", name.removeprefix("module."))
+        if plain in tensors:
+            raise UserError(f"{source}: {plain} is there twice, under two names")
+        tensors[plain] = tensor
+    return spec, tensors
+
+
+def from_state_dict(tensors: Mapping[str, Any], config: Mapping[str, Any], source: str) -> dict:
+    """Our parameters of the official tensors.
+
+    Args:
+      tensors: `TorchTensor`s or arrays by their official names.
+      config: of the model.
+      source: the file, for messages.
+
+    Raises:
+      UserError: a tensor is unknown, missing, or of another shape or type; it is named.
+    """
+    shapes = _shapes(config)
+    # Arrays without memory of their own tell the shapes in the official layout.
+    zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    expected = _state_dict(zeros, config)
+    faults = [f"{name} is missing" for name in expected if name not in tensors]
+    faults += [f"{name} is not part of the model" for name in tensors if name not in expected]
+    faults += [
+        f"{name} has the shape {tuple(tensors[name].shape)} instead of {value.shape}"
+        for name, value in expected.items()
+        if name in tensors and tuple(tensors[name].shape) != value.shape
+    ]
+    if faults:
+        more = f" (and {len(faults) - 1} more differences)" if len(faults) > 1 else ""
+        what = f"{config['head']['name']} on {config['encoder']['name']}"
+        raise UserError(f"{source}: not the weights of {what}: {faults[0]}{more}")
+    flat = {}
+    for row in _rows(config, shapes):
+        tensor = tensors[row.theirs]
+        array = tensor.read() if isinstance(tensor, torch_file.TorchTensor) else np.asarray(tensor)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise UserError(f"{source}: {row.theirs} has the type {array.dtype}, not floats")
+        converted = row.transform.ours(array.astype(np.float32))
+        flat |= zip(row.ours, map(np.ascontiguousarray, converted), strict=True)
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def to_state_dict(params: Mapping[str, Any], config: Mapping[str, Any]) -> StateDict:
+    """The official tensors of our parameters.
+
+    Args:
+      params: nested dict of arrays.
+      config: of the model.
+    """
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    return _state_dict({k: np.asarray(v, np.float32) for k, v in flat.items()}, config)
+
+
+def write_pytorch(path: str | Path, params: Mapping, config: Mapping, source: str) -> None:
+    """Writes a checkpoint that the official code loads.
+
+    Args:
+      path: the .pth file to write.
+      params: nested dict of arrays.
+      config: of the model.
+      source: where the parameters come from, for messages.
+
+    Raises:
+      UserError: the official code has no such model, or the file cannot be written.
+    """
+    spec = architectures.spec_of(config, source) | {"sd": to_state_dict(params, config)}
+    torch_writer.write(path, {"model": spec})
+
+
+def convert(source: str | Path, target: str | Path) -> dict:
+    """Ports the checkpoint `source` to our weights file `target`; returns the config."""
+    params, config, facts = load(source)
+    weights.save(target, params, config, facts)
+    return config
+
+
+def _rows(config: Mapping, names: Iterable[str]) -> list[tables.Row]:
+    return list(tables.expand(architectures.table_of(config), set(names)))
+
+
+def _state_dict(flat: Mapping[str, np.ndarray], config: Mapping) -> StateDict:
+    return collections.OrderedDict(
+        (row.theirs, row.transform.theirs(*(flat[name] for name in row.ours)))
+        for row in _rows(config, flat)
+    )
+
+
+def _shapes(config: Mapping) -> dict[str, tuple[int, ...]]:
+    """The shapes of our parameters by their names joined with "/"."""
+    model = models.build(config)
+    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+    return {k: v.shape for k, v in flax.traverse_util.flatten_dict(params, sep="/").items()}

@@ -1,0 +1,160 @@
+"""One image on its way through a model: encoded in tiles, rendered in blocks."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from gaussiansr_jax import arguments, tiling
+from gaussiansr_jax.arguments import Scale, Size
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.memory import available_bytes, is_out_of_memory
+
+if TYPE_CHECKING:
+    from gaussiansr_jax.inference import Upscaler
+
+# Encoded tiles that are kept for the next scale, in all.
+_KEPT_FIELD_BYTES = 2**31
+# Blocks under way: the device computes the next while the host copies the last.
+_IN_FLIGHT = 3
+# Output pixels around a block that are rendered and thrown away: a head may look at an output's
+# neighbors, and beyond the grid that it is given, it can only guess where they are.
+_RIM = 1
+_Span = tuple[int, int]  # first LR pixel and number of LR pixels along an axis
+
+
+class Prepared:
+    """An image that is encoded once and rendered at many scales (`Upscaler.prepare`)."""
+
+    def __init__(self, upscaler: "Upscaler", image: Any):
+        """Checks the image; encodes nothing yet."""
+        self.image = arguments.check_image(image)
+        self._upscaler = upscaler
+        self._fields: dict[tuple, Any] = {}
+        self._keep = False
+
+    def encode(self) -> "Prepared":
+        """Encodes the image now, and keeps the result if it fits the device comfortably."""
+        self._keep = True
+        self._retry(self._encode_all)
+        return self
+
+    def render(self, scale: Scale | None = None, *, size: Size | None = None) -> np.ndarray:
+        """The image at one scale or size; arguments, result and errors as `Upscaler.upscale`."""
+        lr_size = self.image.shape[:2]
+        uniform = scale if isinstance(scale, int | float) else None
+        size = arguments.output_size(lr_size, scale, size)
+        needed, free = math.prod(size) * 3 * self.image.itemsize, available_bytes()
+        if free is not None and needed > free:
+            raise UserError(
+                f"an output of {size[1]}x{size[0]} needs {needed / 2**30:.1f} GiB of memory, "
+                f"{free / 2**30:.1f} GiB are free; choose a smaller scale or crop the image"
+            )
+        if self._upscaler.model.tileable:
+            return self._retry(partial(self._render, size))
+        return self._retry(partial(self._render_whole, size, uniform))
+
+    def _render(self, size: Size) -> np.ndarray:
+        out = np.empty((*size, 3), self.image.dtype)
+        pending = deque()
+        for rows, cols, values in self._blocks(size):
+            values.copy_to_host_async()
+            pending.append((rows, cols, values))
+            if len(pending) >= _IN_FLIGHT:
+                _store(out, *pending.popleft())
+        for item in pending:
+            _store(out, *item)
+        return out
+
+    def _render_whole(self, size: Size, scale: float | None) -> np.ndarray:
+        height, width = self.image.shape[:2]
+        field = self._field((0, height), (0, width))
+        as_uint8 = self.image.dtype == np.uint8
+        return np.array(self._upscaler.render_whole(field, size, scale, as_uint8))
+
+    def _blocks(self, size: Size) -> Iterator[tuple[slice, slice, jax.Array]]:
+        """Output rows and columns, and their values with what surrounds them, on the device."""
+        up = self._upscaler
+        scales = [out / lr for out, lr in zip(size, self.image.shape[:2], strict=True)]
+        cell = np.array([[1 / s for s in scales]], np.float32)
+        as_uint8 = self.image.dtype == np.uint8
+        for rows, cols in self._windows(size):
+            field = self._field((rows.start, rows.length), (cols.start, cols.length))
+            for top, bottom in tiling.blocks(rows.out_start, rows.out_stop, up.block):
+                y = _local(top, up.block, scales[0], rows.start)
+                for left, right in tiling.blocks(cols.out_start, cols.out_stop, up.block):
+                    x = _local(left, up.block, scales[1], cols.start)
+                    values = up.render(field, y, x, cell, as_uint8)
+                    yield slice(top, bottom), slice(left, right), values
+
+    def _windows(self, size: Size) -> list[tuple[tiling.Window, tiling.Window]]:
+        up, (height, width) = self._upscaler, self.image.shape[:2]
+        rows = tiling.windows(height, size[0], up.tile, up.halo)
+        cols = tiling.windows(width, size[1], up.tile, up.halo)
+        return [(row, col) for row in rows for col in cols]
+
+    def _field(self, rows: _Span, cols: _Span) -> Any:
+        """The encoded piece of the image, kept if fields are kept."""
+        if (rows, cols) in self._fields:
+            return self._fields[rows, cols]
+        field = self._upscaler.encode(*self._piece(rows, cols))
+        if self._keep:
+            self._fields[rows, cols] = field
+        return field
+
+    def _piece(self, rows: _Span, cols: _Span) -> tuple[np.ndarray, np.ndarray | None]:
+        """Pixels [1, H, W, 3] of a piece, padded to its bucket, and its size [1, 2]."""
+        lr = self.image[rows[0] : sum(rows), cols[0] : sum(cols)]
+        if not self._upscaler.model.tileable:
+            return lr[None], None
+        padding = [(0, tiling.bucket(n, self._upscaler.tile) - n) for n in lr.shape[:2]]
+        return np.pad(lr, [*padding, (0, 0)])[None], np.array([lr.shape[:2]], np.int32)
+
+    def _encode_all(self) -> None:
+        height, width = self.image.shape[:2]
+        pieces = [((0, height), (0, width))]
+        if self._upscaler.model.tileable:
+            windows = self._windows((height, width))
+            pieces = [(row[:2], col[:2]) for row, col in windows]
+        each = self._upscaler.field_bytes(*self._piece(*pieces[0]))
+        self._keep = len(pieces) == 1 or each * len(pieces) <= _KEPT_FIELD_BYTES
+        if self._keep:
+            for piece in pieces:
+                jax.block_until_ready(self._field(*piece))
+
+    def _retry(self, work: Callable[[], Any]) -> Any:
+        """Runs `work`; where memory runs out, twice again with smaller pieces."""
+        up = self._upscaler
+        for _ in range(3):
+            try:
+                return work()
+            except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                cause = error
+            self._fields.clear()
+            self._keep = False
+            if not up.model.tileable:
+                break
+            up.tile = max(up.tile // 2, min(up.tile, 4 * up.halo))
+            up.block = max(up.block // 2, min(up.block, 32))
+        height, width = self.image.shape[:2]
+        raise UserError(
+            f"too little memory to upscale an image of {width}x{height}; "
+            "use a smaller scale, a smaller image or another device"
+        ) from cause
+
+
+def _local(first: int, block: int, scale: float, start: int) -> np.ndarray:
+    """Positions [1, block + 2] of the output pixels around a block, within a piece from `start`."""
+    positions = tiling.positions(block + 2 * _RIM, scale, first - _RIM)
+    return (positions - start).astype(np.float32)[None]
+
+
+def _store(out: np.ndarray, rows: slice, cols: slice, values: jax.Array) -> None:
+    height, width = rows.stop - rows.start, cols.stop - cols.start
+    out[rows, cols] = np.asarray(values)[_RIM : _RIM + height, _RIM : _RIM + width]

@@ -1,0 +1,237 @@
+"""Fields of 2D Gaussians on the LR grid, evaluated at any position.
+
+Every LR pixel carries G Gaussians with center μ, covariance Σ, opacity α and a value v. With
+q(x) = (x - μ)ᵀ Σ⁻¹ (x - μ) the field is
+
+    f(x) = Σ α v exp(-q(x) / 2)                             (GaussianSR, arXiv 2407.18046, sec. 3.3)
+
+or, normalized, f(x) = Σ α v exp(-q(x) / 2) / Σ α exp(-q(x) / 2), a partition of unity. Positions
+and standard deviations are in LR pixels, so that a field has no scale of its own. `footprint` is
+the standard deviation of the output pixel: every Gaussian is convolved with it (numerator and
+denominator of a normalized field), so that no scale aliases.
+
+`field_at` is the definition, a function of one query. `splat_dense` vmaps it over queries with all
+Gaussians of the image: the oracle. `splat` does so with the LR pixels around each query.
+
+Truncation: `splat` with window radius r leaves out the LR pixels whose center is r + 1/2 or more
+from the query along some axis. Since q >= (x_y - μ_y)² / Σ_yy, and likewise for x, whatever the
+correlation, a Gaussian without offset that is left out contributes at most
+|α v| exp(-(r + 1/2)² / (2 Σ_max)), Σ_max the larger of its two variances.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from gaussiansr_jax.coordinates import nearest_index
+from gaussiansr_jax.resampling import take
+
+# Limits that keep values and gradients finite for every parameter that an optimizer can reach:
+# smallest variance in LR pixels², largest standard deviation in LR pixels, largest |correlation|.
+MIN_VARIANCE = 1e-4
+MAX_SIGMA = 1e3
+MAX_RHO = 0.99
+_LOG_ZERO = -1e30
+
+
+class Gaussians(NamedTuple):
+    """A set of Gaussians; `...` is [H, W, G] for the field of an image.
+
+    Attributes:
+      offset: center relative to the LR pixel that carries it, (y, x), in LR pixels.
+      sigma: standard deviations (y, x) in LR pixels.
+      rho: correlation before `bounded_rho`.
+      opacity: α; 0 for a Gaussian that is not there; not negative in a normalized field.
+      value: what the Gaussian carries.
+    """
+
+    offset: Float[Array, "... 2"]
+    sigma: Float[Array, "... 2"]
+    rho: Float[Array, "..."]
+    opacity: Float[Array, "..."]
+    value: Float[Array, "... channels"]
+
+
+def bounded_rho(rho: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A correlation in (-0.99, 0.99), equal to `rho` to first order at 0."""
+    return MAX_RHO * jnp.tanh(rho / MAX_RHO)
+
+
+def log_weight(
+    delta: Float[Array, "... 2"],
+    sigma: Float[Array, "... 2"],
+    rho: Float[Array, "..."],
+    footprint: Float[Array, "2"],
+) -> Float[Array, "..."]:
+    """Logarithm of a Gaussian of height 1, convolved with the pixel, at `delta` from its center.
+
+    The convolution has covariance Σ' = Σ + diag(footprint²) and height sqrt(|Σ| / |Σ'|), so the
+    result is -q / 2 + log(|Σ| / |Σ'|) / 2. It is computed from z = delta / sqrt(diag Σ') and the
+    correlations r of Σ and r' of Σ', so that nothing overflows or cancels:
+    q = (z_y² - 2 r' z_y z_x + z_x²) / (1 - r'²).
+    """
+    sigma = jnp.clip(sigma, -MAX_SIGMA, MAX_SIGMA)
+    variance = jnp.square(sigma) + MIN_VARIANCE
+    pixel = jax.lax.expand_dims(jnp.square(footprint), range(sigma.ndim - 1))
+    inverse = jax.lax.rsqrt(variance + pixel)  # 1 / standard deviations under Σ'
+    z = delta * inverse
+    shrink = variance * jnp.square(inverse)  # variances under Σ / those under Σ'
+    area = shrink[..., 0] * shrink[..., 1]
+    r = bounded_rho(rho) * jnp.prod(sigma * jax.lax.rsqrt(variance), -1)
+    wide_r = r * jnp.sqrt(area)
+    remaining = 1 - jnp.square(wide_r)
+    zy, zx = z[..., 0], z[..., 1]
+    q = (zy * zy - 2 * wide_r * zy * zx + zx * zx) / remaining
+    return 0.5 * (jnp.log(area * (1 - jnp.square(r)) / remaining) - q)
+
+
+def field_at(
+    delta: Float[Array, "gaussians 2"],
+    gaussians: Gaussians,
+    footprint: Float[Array, "2"],
+    normalized: bool,
+) -> Float[Array, "channels"]:
+    """The field at one query.
+
+    Args:
+      delta: the query minus each Gaussian's center, (y, x), in LR pixels.
+      gaussians: N Gaussians.
+      footprint: standard deviation of the output pixel (y, x), in LR pixels.
+      normalized: whether to divide by the sum of the weights.
+    """
+    log_w = log_weight(delta, gaussians.sigma, gaussians.rho, footprint)
+    if normalized:  # a softmax: finite however far the nearest Gaussian is
+        present = gaussians.opacity > 0
+        log_opacity = jnp.log(jnp.where(present, gaussians.opacity, 1.0))
+        weights = jax.nn.softmax(jnp.where(present, log_opacity + log_w, _LOG_ZERO))
+    else:
+        weights = gaussians.opacity * jnp.exp(log_w)
+    return jnp.sum(weights[:, None] * gaussians.value, axis=0)
+
+
+def splat_dense(
+    gaussians: Gaussians,
+    queries: Float[Array, "queries 2"],
+    footprint: Float[Array, "2"],
+    normalized: bool = False,
+) -> Float[Array, "queries channels"]:
+    """The field of all [H, W, G] Gaussians at each query; slow, any float dtype. The oracle."""
+    height, width, count = gaussians.rho.shape
+    pixel = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
+    center = pixel[:, :, None].astype(queries.dtype) + gaussians.offset
+    center = center.reshape(height * width * count, 2)
+    flat = jax.tree.map(lambda x: x.reshape(height * width * count, *x.shape[3:]), gaussians)
+    return jax.vmap(lambda query: field_at(query[None] - center, flat, footprint, normalized))(
+        queries
+    )
+
+
+def splat(
+    gaussians: Gaussians,
+    queries: Float[Array, "queries 2"],
+    footprint: Float[Array, "2"],
+    radius: int,
+    normalized: bool = False,
+    size: Int[ArrayLike, "2"] | None = None,
+) -> Float[Array, "queries channels"]:
+    """The field at each query, of the (2 radius + 1)² LR pixels around the nearest one.
+
+    Args:
+      gaussians: the [H, W, G] Gaussians of an image. Those outside the valid size, if any, must
+        have opacity 0.
+      queries: positions (y, x) in LR pixels; any that are outside see the nearest LR pixels.
+      footprint: standard deviation of the output pixel (y, x), in LR pixels.
+      radius: window radius in LR pixels.
+      normalized: whether to divide by the sum of the weights.
+      size: valid height and width; default all.
+
+    Returns:
+      `splat_dense` up to the truncation stated at the top of this module.
+    """
+    count = gaussians.rho.shape[2]
+    size = gaussians.rho.shape[:2] if size is None else size
+    side = 2 * radius + 1
+    padded = _padded(gaussians, radius)
+
+    def one_query(query: Float[Array, "2"]) -> Float[Array, "channels"]:
+        y, x = nearest_index(query[0], size[0]), nearest_index(query[1], size[1])
+        window = jax.lax.dynamic_slice(padded, (y, x, 0, 0), (side, side, count, padded.shape[-1]))
+        return _field_in_window(query, y, x, window, footprint, normalized)
+
+    return jax.vmap(one_query)(queries)
+
+
+def splat_grid(
+    gaussians: Gaussians,
+    ys: Float[Array, "height"],
+    xs: Float[Array, "width"],
+    footprint: Float[Array, "2"],
+    radius: int,
+    normalized: bool = False,
+    size: Int[ArrayLike, "2"] | None = None,
+) -> Float[Array, "height width channels"]:
+    """`splat` at every point of the regular grid ys × xs.
+
+    The windows are read by rows, then by columns, so that the gradient is two matrix products
+    instead of a scatter (see `resampling.take`).
+    """
+    count = gaussians.rho.shape[2]
+    size = gaussians.rho.shape[:2] if size is None else size
+    side = 2 * radius + 1
+    padded = _padded(gaussians, radius)
+    channels = padded.shape[-1]
+    y, x = nearest_index(ys, size[0]), nearest_index(xs, size[1])
+    shift = jnp.arange(side, dtype=jnp.int32)
+    windows = take(padded.reshape(*padded.shape[:2], count * channels), jnp.add.outer(y, shift))
+    windows = windows.reshape(-1, *windows.shape[2:])  # [height side, width, parameters]
+    windows = jax.vmap(take, (0, None))(windows, jnp.add.outer(x, shift))
+    windows = windows.reshape(len(ys), side, len(xs), side, count, channels)
+
+    def one_query(y_at, x_at, y, x, window):
+        return _field_in_window(jnp.stack([y_at, x_at]), y, x, window, footprint, normalized)
+
+    one_row = jax.vmap(one_query, (None, 0, None, 0, 1))
+    return jax.vmap(one_row, (0, None, 0, None, 0))(ys, xs, y, x, windows)
+
+
+def _padded(gaussians: Gaussians, radius: int) -> Float[Array, "height width gaussians parameters"]:
+    """All parameters in one array, so that a window is one read, with empty pixels around it."""
+    return jnp.pad(pack(gaussians), ((radius, radius), (radius, radius), (0, 0), (0, 0)))
+
+
+def _field_in_window(
+    query: Float[Array, "2"],
+    y: Int[Array, ""],
+    x: Int[Array, ""],
+    window: Float[Array, "side side gaussians parameters"],
+    footprint: Float[Array, "2"],
+    normalized: bool,
+) -> Float[Array, "channels"]:
+    """The field of the window around the LR pixel (y, x)."""
+    side = window.shape[0]
+    offset = jnp.arange(side, dtype=jnp.int32) - side // 2
+    near = unpack(window)
+    pixel_y = (y + offset).astype(query.dtype)[:, None, None]
+    pixel_x = (x + offset).astype(query.dtype)[None, :, None]
+    delta_y = query[0] - pixel_y - near.offset[..., 0]
+    delta_x = query[1] - pixel_x - near.offset[..., 1]
+    delta = jnp.stack([delta_y, delta_x], -1)
+    number = math.prod(delta.shape[:3])
+    flat = jax.tree.map(lambda v: v.reshape(number, *v.shape[3:]), near)
+    return field_at(delta.reshape(number, 2), flat, footprint, normalized)
+
+
+def pack(gaussians: Gaussians) -> Float[Array, "... parameters"]:
+    """All parameters along one last axis: offset, sigma, rho, opacity, value."""
+    offset, sigma, rho, opacity, value = gaussians
+    return jnp.concatenate([offset, sigma, rho[..., None], opacity[..., None], value], -1)
+
+
+def unpack(packed: Float[Array, "... parameters"]) -> Gaussians:
+    """The inverse of `pack`."""
+    return Gaussians(
+        packed[..., 0:2], packed[..., 2:4], packed[..., 4], packed[..., 5], packed[..., 6:]
+    )

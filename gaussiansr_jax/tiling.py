@@ -1,0 +1,98 @@
+"""How a large image is cut so that the pieces give exactly what the whole would.
+
+Everything here is host arithmetic on lengths along one axis.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from gaussiansr_jax.errors import UserError
+
+# Pieces begin at multiples of this. Fast convolutions compute several outputs at once, and round
+# otherwise where an image begins in the midst of such a group.
+_ALIGNMENT = 8
+
+
+class Window(NamedTuple):
+    """A piece of an LR axis.
+
+    Attributes:
+      start: first LR pixel that the model is given.
+      length: how many it is given.
+      out_start: first output pixel that is taken from this piece.
+      out_stop: output pixel after the last one.
+    """
+
+    start: int
+    length: int
+    out_start: int
+    out_stop: int
+
+
+def bucket(length: int, largest: int) -> int:
+    """The padded length: the next of 32, 48, 64, 96, 128, 192, …, but `largest` at most.
+
+    Args:
+      length: what is to be padded, at most `largest`.
+      largest: the largest padded length.
+    """
+    size = 32
+    while size < length:
+        size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
+    return min(size, largest)
+
+
+def positions(count: int, scale: float, first: int = 0) -> np.ndarray:
+    """Positions in LR pixels of the `count` output pixels from `first`, [count] float64.
+
+    As `coordinates.grid_positions`, (Y + 0.5) / scale - 0.5, but rounded to multiples of 2^-14, so
+    that float32 holds them exactly within any piece of up to 1024 pixels. Otherwise they would be
+    rounded in each tile in another way, and the tiles would differ by more than their arithmetic.
+    """
+    exact = (np.arange(first, first + count) + 0.5) / scale - 0.5
+    return np.rint(exact * 2**14) / 2**14
+
+
+def windows(length: int, out_length: int, tile: int, halo: int) -> list[Window]:
+    """Cuts an axis into overlapping pieces of at most `tile` LR pixels.
+
+    Each output pixel belongs to the one piece that has `halo` LR pixels, or the true border, on
+    either side of its nearest LR pixel. Only true borders count as borders.
+
+    Args:
+      length: LR pixels of the axis.
+      out_length: output pixels of the axis.
+      tile: longest piece.
+      halo: LR pixels that an output sees on each side of its nearest LR pixel.
+
+    Raises:
+      UserError: `tile` leaves nothing between the halos.
+    """
+    if length <= tile:
+        return [Window(0, length, 0, out_length)]
+    step = (tile - 2 * halo) // _ALIGNMENT * _ALIGNMENT
+    if step <= 0:
+        raise UserError(
+            f"a tile of {tile} LR pixels is too small for this model, "
+            f"which sees {halo} pixels to each side; use at least {2 * halo + _ALIGNMENT}"
+        )
+    count = math.ceil((length - tile) / step) + 1
+    even = (i * (length - tile) / (count - 1) for i in range(count))
+    starts = [math.ceil(start / _ALIGNMENT) * _ALIGNMENT for start in even]
+    nearest = np.floor(positions(out_length, out_length / length) + 0.5)
+    # A piece's own pixels begin one halo after its start: the piece before still has one there.
+    cuts = np.searchsorted(nearest, [start + halo for start in starts[1:]])
+    edges = [0, *(int(cut) for cut in cuts), out_length]
+    pieces = zip(starts, edges[:-1], edges[1:], strict=True)
+    return [
+        Window(start, min(tile, length - start), first, last)
+        for start, first, last in pieces
+        if first < last
+    ]
+
+
+def blocks(start: int, stop: int, block: int) -> list[tuple[int, int]]:
+    """Cuts the output pixels [start, stop) into pieces (first, last) of at most `block`."""
+    return [(first, min(first + block, stop)) for first in range(start, stop, block)]

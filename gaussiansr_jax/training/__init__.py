@@ -1,0 +1,1 @@
+"""Training: config, state, step, checkpoints, validation and the loop."""

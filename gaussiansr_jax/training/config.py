@@ -1,0 +1,125 @@
+"""The settings of a training run, their defaults and their checks."""
+
+import json
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from gaussiansr_jax import models
+from gaussiansr_jax.data.sampling import SampleSettings, check_settings
+from gaussiansr_jax.errors import UserError
+
+SCHEDULES = ("step", "cosine")
+
+
+def default_config() -> ConfigDict:
+    """The settings that every config starts from, those of GaussianSR's and LIIF's papers."""
+    return ConfigDict(
+        {
+            # Everything random follows from it.
+            "seed": 0,
+            # What `models.build` takes.
+            "model": {
+                "encoder": {"name": "edsr-baseline"},
+                "head": {"name": "gaussiansr"},
+                "dtype": "bfloat16",
+            },
+            # Weights (a name or a path) whose encoder, or whole model if it fits, is taken over.
+            "init_from": "",
+            # HR images: folder:DIR[,DIR...], tfds:NAME[:SPLIT] or samples.
+            "source": "samples",
+            # Held-out images: as many of `source`, or all of another source.
+            "val_images": 10,
+            "val_source": "",
+            # Side of the HR center crops that are judged; a multiple of each scale.
+            "val_crop": 192,
+            "val_scales": (2, 3, 4),
+            # Side of the HR tiles on the device.
+            "tile_size": 256,
+            # Sides of the LR patch and of the patch of target pixels that is queried.
+            "lr_size": 48,
+            "query_size": 48,
+            "scale_range": (1.0, 4.0),
+            # Samples of a step over all devices.
+            "batch_size": 16,
+            "steps": 60_000,
+            "learning_rate": 1e-4,
+            # "step": times decay_factor at each of `milestones` (fractions of `steps`);
+            # "cosine": down to final_learning_rate.
+            "schedule": "step",
+            "milestones": (0.2, 0.4, 0.6, 0.8),
+            "decay_factor": 0.5,
+            "final_learning_rate": 0.0,
+            # Linear, from zero.
+            "warmup_steps": 0,
+            # Largest global norm of the gradient; 0 is no clipping.
+            "clip_norm": 0.0,
+            "ema_decay": 0.999,
+            # Of the Gumbel-softmax, geometric from start to end.
+            "temperature": (1.0, 1.0),
+            # Steps of one call of the device; None is 1 on CPUs and 500 elsewhere.
+            "steps_per_dispatch": config_dict.placeholder(int),
+            # Steps between log lines, validations and checkpoints, rounded up to dispatches.
+            "log_every": 500,
+            "val_every": 5_000,
+            "checkpoint_every": 5_000,
+        }
+    )
+
+
+def sample_settings(config: ConfigDict) -> SampleSettings:
+    """The part of a config that makes samples."""
+    low, high = config.scale_range
+    return SampleSettings(config.lr_size, config.query_size, (float(low), float(high)))
+
+
+def check_config(config: ConfigDict) -> None:
+    """Checks everything that can be checked before any image is read.
+
+    Raises:
+      UserError: an unknown, missing or impossible setting.
+    """
+    _check_keys(config)
+    models.build(config.model.to_dict())
+    _check_pair(config, "scale_range")
+    _check_pair(config, "temperature")
+    check_settings(sample_settings(config), config.tile_size)
+    positive = "batch_size steps learning_rate tile_size lr_size query_size val_crop decay_factor"
+    for name in [*positive.split(), "log_every", "val_every", "checkpoint_every"]:
+        if not config[name] > 0:
+            raise UserError(f"{name} is {config[name]}; it must be above 0")
+    for name in ("warmup_steps", "clip_norm", "val_images", "final_learning_rate"):
+        if not config[name] >= 0:
+            raise UserError(f"{name} is {config[name]}; it must not be negative")
+    if config.schedule not in SCHEDULES:
+        raise UserError(f"unknown schedule {config.schedule!r}; choose from {SCHEDULES}")
+    if not 0 <= config.ema_decay < 1:
+        raise UserError(f"ema_decay is {config.ema_decay}; it must lie in [0, 1)")
+    if not min(config.temperature) > 0:
+        raise UserError(f"temperature is {config.temperature}; both ends must be above 0")
+    if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
+        raise UserError(f"steps_per_dispatch is {config.steps_per_dispatch}; it must be above 0")
+    for scale in config.val_scales:
+        if scale < 1 or config.val_crop % scale:
+            raise UserError(f"val_crop={config.val_crop} is no multiple of the scale {scale}")
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def _check_keys(config: ConfigDict) -> None:
+    known = default_config()
+    for name in config:
+        if name not in known:
+            raise UserError(f"unknown setting {name!r}; the settings are {', '.join(known)}")
+    for name in known:
+        if name not in config:
+            raise UserError(f"the config lacks the setting {name!r}; start from default_config()")
+
+
+def _check_pair(config: ConfigDict, name: str) -> None:
+    value = config[name]
+    if len(value) != 2 or not all(isinstance(item, int | float) for item in value):
+        raise UserError(f"{name} is {value}; it must be two numbers (from, to)")

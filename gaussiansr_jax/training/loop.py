@@ -1,0 +1,244 @@
+"""The training loop: everything from a config to trained weights in a folder."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gaussiansr_jax import models, weights
+from gaussiansr_jax.data.pool import Pool, build_pool, center_crops, split_images
+from gaussiansr_jax.data.sources import find_images
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.training import state as states
+from gaussiansr_jax.training.checkpoints import Checkpoints, write_config
+from gaussiansr_jax.training.config import check_config, sample_settings, to_json
+from gaussiansr_jax.training.interruption import Interruption
+from gaussiansr_jax.training.optimizer import build_optimizer
+from gaussiansr_jax.training.reporting import Reporter, Window
+from gaussiansr_jax.training.step import Dispatcher, make_step
+from gaussiansr_jax.training.validation import Validator
+
+WEIGHTS = "model.safetensors"
+
+
+def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+    """Trains a model, or goes on with the training that `workdir` holds.
+
+    Args:
+      config: see `config.default_config`.
+      workdir: gets config.json, checkpoints/, metrics.jsonl, tensorboard/, samples/*.png, and
+        model.safetensors: the EMA weights of the best validation.
+
+    Returns:
+      the facts of the run: step, seconds, validation PSNR, …
+
+    Raises:
+      UserError: anything the caller can mend; also a loss that is not finite.
+      SystemExit: 0, after SIGTERM or Ctrl-C and a checkpoint.
+    """
+    check_config(config)
+    try:
+        with Interruption() as interruption:
+            return Run(config, Path(workdir).expanduser().absolute(), interruption).run()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise UserError(
+            "the device's memory is too small for this run; lower batch_size, name fewer images "
+            "in the source, or train a smaller model"
+        ) from error
+
+
+class Run:
+    """One call of `train`."""
+
+    def __init__(self, config: ConfigDict, workdir: Path, interruption: Interruption):
+        self.config, self.workdir, self.interruption = config, workdir, interruption
+        self.devices = jax.local_devices()
+        self.first_host = jax.process_index() == 0
+        if config.batch_size % jax.device_count():
+            raise UserError(
+                f"batch_size={config.batch_size} cannot be shared equally by "
+                f"{jax.device_count()} devices; make it a multiple"
+            )
+        pool, crops = load_data(config)
+        write_config(workdir, to_json(config))
+        model = models.build(config.model.to_dict())
+        optimizer = build_optimizer(config)
+        params = states.init_params(model, config.seed, config.lr_size)
+        self.state, self.layout = states.create(params, optimizer)
+        self.checkpoints = Checkpoints(workdir, self.layout)
+        self.progress = {"seconds": 0.0, "best": None, "facts": {}}
+        if self.checkpoints.latest_step is not None:
+            self.state, self.progress = self.checkpoints.restore(self.state)
+            self._say(f"going on from step {self.state.step} of {workdir}")
+        elif config.init_from:
+            params, parts = states.init_from(params, config.init_from)
+            self.state, self.layout = states.create(params, optimizer)
+            self._say(f"starting from the {' and '.join(parts)} of {config.init_from}")
+        self.done = int(self.state.step)
+        self._say(
+            f"{len(pool.tiles)} tiles ({pool.tiles.nbytes / 1e9:.2f} GB), "
+            f"{len(crops)} held-out images, {self.layout.size:,} parameters, {self._device()}"
+        )
+        self.pool = states.replicate(pool, self.devices)
+        self.validator = None
+        if len(crops):
+            self.validator = Validator(model, self.layout, crops, config.val_scales)
+        step = make_step(model, self.layout, optimizer, config, jax.device_count())
+        self.dispatcher = Dispatcher(step, self.devices)
+
+    def run(self) -> dict[str, Any]:
+        """Trains to the end, or until a signal asks to stop."""
+        reporter = Reporter(self.workdir, self.done, self.config.steps, self.first_host)
+        try:
+            state = self._train(reporter)
+            if self.done == self.config.steps:
+                self._finish(state, reporter)
+        finally:
+            reporter.close()
+            self.checkpoints.close()
+        if self.done < self.config.steps:
+            self._say(
+                f"stopped by {self.interruption.name} at step {self.done}; saved in "
+                f"{self.workdir}; run the same command again to go on"
+            )
+            raise SystemExit(0)
+        return self.progress["facts"]
+
+    def _train(self, reporter: Reporter) -> states.TrainState:
+        config, length = self.config, steps_per_dispatch(self.config)
+        state = states.replicate(self.state, self.devices)
+        if self.done == 0 and self.validator:
+            self._picture(state)
+            scores = self.validator.bicubic_scores()
+            reporter.say(f"bicubic, held-out PSNR-Y in dB: {_shown(scores)}")
+        window, stop = Window(config.batch_size), False
+        while self.done < config.steps and not stop:
+            chunk = min(length, config.steps - self.done)
+            # Whatever goes to or from the device here would do so in every call.
+            with jax.transfer_guard("disallow"):
+                state, metrics = self.dispatcher(state, self.pool, chunk)
+            metrics = jax.device_get(states.local(metrics))
+            self._check(metrics)
+            before, self.done = self.done, self.done + chunk
+            self.progress["seconds"] += window.add(metrics)
+            reporter.progress(chunk, window)
+            stop = self.interruption.requested()
+            ends = stop or self.done == config.steps
+            if ends or _passed(config.log_every, before, self.done):
+                reporter.metrics(self.done, window.take())
+            # A run that is to stop is not validated: whoever stops it will not wait.
+            if not stop and (ends or _passed(config.val_every, before, self.done)):
+                self._validate(state, reporter)
+            if ends or _passed(config.checkpoint_every, before, self.done):
+                self._save(state)
+            self.progress["seconds"] += window.skip()
+        return state
+
+    def _check(self, metrics: dict[str, np.ndarray]) -> None:
+        """Stops at the first loss or gradient that is not finite; nothing of it is saved."""
+        bad = ~np.isfinite(metrics["loss"]) | ~np.isfinite(metrics["grad_norm"])
+        if bad.any():
+            index = int(bad.argmax())
+            raise UserError(
+                f"the loss became {metrics['loss'][index]} (gradient norm "
+                f"{metrics['grad_norm'][index]}) at step {self.done + index + 1}; {self._kept()}; "
+                "lower learning_rate or set clip_norm, and run again"
+            )
+
+    def _validate(self, state: states.TrainState, reporter: Reporter) -> None:
+        if self.validator is None:
+            return
+        ema = states.local(state.ema)
+        scores = self.validator(ema)
+        reporter.metrics(self.done, {f"val_psnr_{k}": round(v, 4) for k, v in scores.items()})
+        reporter.say(f"step {self.done}, held-out PSNR-Y in dB: {_shown(scores)}")
+        best = self.progress["best"]
+        if best is None or scores["mean"] > best["mean"]:
+            self.progress["best"] = {"step": self.done, **scores}
+            self._export(ema)
+
+    def _export(self, ema: Any) -> None:
+        """Makes `ema` the best weights: a checkpoint, and a file that needs no Orbax."""
+        facts = self.progress["facts"] = self._facts()
+        params = self.layout.to_tree(ema)
+        self.checkpoints.save_best(params, self.done, facts)
+        if self.first_host:
+            weights.save(self.workdir / WEIGHTS, params, to_json(self.config)["model"], facts)
+
+    def _facts(self) -> dict[str, Any]:
+        config = self.config
+        best = self.progress["best"] or {}
+        copied = ["source", "steps", "batch_size", "lr_size", "query_size", "seed", "init_from"]
+        return {name: config[name] for name in copied} | {
+            "step": self.done,
+            "scale_range": list(config.scale_range),
+            "val_psnr_y": {k: round(v, 3) for k, v in best.items() if k != "step"},
+            "seconds": round(self.progress["seconds"], 1),
+            "device": self._device(),
+            "date": date.today().isoformat(),
+        }
+
+    def _save(self, state: states.TrainState) -> None:
+        if not self.checkpoints.save(state, self.progress):
+            raise UserError(
+                f"the parameters at step {self.done} are not finite and not saved; "
+                f"{self._kept()}; lower learning_rate, and run again"
+            )
+
+    def _picture(self, state: states.TrainState) -> None:
+        if self.validator and self.first_host:
+            path = self.workdir / "samples" / f"step_{self.done:07}.png"
+            self.validator.write_picture(path, states.local(state.ema))
+
+    def _finish(self, state: states.TrainState, reporter: Reporter) -> None:
+        self._picture(state)
+        if self.validator is None:
+            self._export(states.local(state.ema))
+        reporter.say(f"weights: {self.workdir / WEIGHTS}")
+
+    def _kept(self) -> str:
+        last = self.checkpoints.latest_step
+        return f"step {last} is kept in {self.workdir}" if last else "there is no checkpoint yet"
+
+    def _device(self) -> str:
+        return f"{jax.device_count()} x {self.devices[0].device_kind}"
+
+    def _say(self, text: str) -> None:
+        if self.first_host:
+            print(text, flush=True)
+
+
+def steps_per_dispatch(config: ConfigDict) -> int:
+    """Steps of one call: the config's, or 1 on CPUs (convolutions in a scan are slow), else 500."""
+    if config.steps_per_dispatch is not None:
+        return config.steps_per_dispatch
+    return 1 if jax.default_backend() == "cpu" else 500
+
+
+def load_data(config: ConfigDict) -> tuple[Pool, np.ndarray]:
+    """The pool of training tiles and the held-out crops [N, S, S, 3], on the host.
+
+    Raises:
+      UserError: what `find_images`, `split_images`, `build_pool` and `center_crops` raise.
+    """
+    images = find_images(config.source)
+    if config.val_source:
+        held_out = find_images(config.val_source)
+    else:
+        images, held_out = split_images(images, config.val_images)
+    pool = build_pool(images, config.tile_size, sample_settings(config).crop_size)
+    return pool, center_crops(held_out, config.val_crop)
+
+
+def _passed(every: int, before: int, now: int) -> bool:
+    """Whether a multiple of `every` lies in (before, now]."""
+    return now // every > before // every
+
+
+def _shown(scores: dict[str, float]) -> str:
+    return ", ".join(f"{name} {score:.2f}" for name, score in scores.items())

@@ -1,0 +1,112 @@
+"""What a training run carries from step to step: flat vectors, and the names behind them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
+
+from gaussiansr_jax import weights
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.models import SuperResolver
+
+AXIS = "data"
+
+
+@struct.dataclass
+class TrainState:
+    """The state of training. All parameters lie in one vector each.
+
+    One vector means one all-reduce of the gradient, and Adam, clipping and the moving average in a
+    few kernels instead of a few for each of a hundred small arrays. `Layout` gives the names back.
+
+    Attributes:
+      step: steps done.
+      params: [P] parameters.
+      ema: [P] their moving average: what is validated and exported.
+      opt_state: of the optimizer, on [P].
+    """
+
+    step: Int[Array, ""]
+    params: Float[Array, "P"]
+    ema: Float[Array, "P"]
+    opt_state: optax.OptState
+
+
+@struct.dataclass
+class Layout:
+    """The parameters' tree <-> vector.
+
+    Attributes:
+      size: number P of parameters.
+      unravel: [P] -> tree; differentiable, its transpose is one concatenation.
+    """
+
+    size: int = struct.field(pytree_node=False)
+    unravel: Callable[[Float[Array, "P"]], Any] = struct.field(pytree_node=False)
+
+    def to_tree(self, vector: Float[Array, "P"]) -> Any:
+        """Parameters by name, as numpy arrays of their own."""
+        return jax.tree.map(np.array, self.unravel(np.array(vector)))
+
+    @staticmethod
+    def to_vector(tree: Any) -> np.ndarray:
+        """The inverse of `to_tree`."""
+        return np.array(ravel_pytree(tree)[0])
+
+
+def init_params(model: SuperResolver, seed: int, lr_size: int) -> Any:
+    """Random parameters of a model, the same on every device."""
+    init = jax.jit(model.init)
+    return init(jax.random.key(seed), jnp.zeros((1, lr_size, lr_size, 3)))["params"]
+
+
+def init_from(params: Any, name: str) -> tuple[Any, list[str]]:
+    """Takes over those of the model's parts ("encoder", "head") that weights have in equal shape.
+
+    Args:
+      params: the parameters, by part.
+      name: what `weights.resolve` takes.
+
+    Returns:
+      the parameters, and which parts were taken.
+
+    Raises:
+      UserError: no such weights, or no part fits.
+    """
+    given, _, _ = weights.resolve(name)
+    shapes, given_shapes = (jax.tree.map(np.shape, tree) for tree in (params, given))
+    fitting = [part for part in params if shapes[part] == given_shapes.get(part)]
+    if not fitting:
+        raise UserError(
+            f"no part of the weights {name} fits the model ({', '.join(params)}); "
+            "choose the model that they belong to, or leave init_from empty"
+        )
+    return {part: given[part] if part in fitting else params[part] for part in params}, fitting
+
+
+def create(params: Any, optimizer: optax.GradientTransformation) -> tuple[TrainState, Layout]:
+    """The state before the first step, on the host, and the layout of its vectors."""
+    vector, unravel = ravel_pytree(params)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32), params=vector, ema=vector, opt_state=optimizer.init(vector)
+    )
+    return jax.tree.map(np.array, state), Layout(vector.size, unravel)
+
+
+def replicate(tree: Any, devices: list[jax.Device]) -> Any:
+    """A copy of each array on each of this host's devices, as `pmap` with `in_axes=None` wants."""
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+    # No aliasing: the state is donated to the step, and would be written to.
+    return jax.device_put(tree, sharding, may_alias=False)
+
+
+def local(tree: Any) -> Any:
+    """The copies on this host's first device."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)

@@ -1,0 +1,146 @@
+"""The training step, and many of them in one call over all devices of a host."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
+
+from gaussiansr_jax.data.pool import Pool
+from gaussiansr_jax.data.sampling import Sample, draw_batch, sample_keys
+from gaussiansr_jax.models import SuperResolver
+from gaussiansr_jax.training.config import sample_settings
+from gaussiansr_jax.training.optimizer import build_schedule, ema_decay, temperature
+from gaussiansr_jax.training.state import AXIS, Layout, TrainState
+
+Metrics = dict[str, Float[Array, ""]]
+Step = Callable[[TrainState, Pool], tuple[TrainState, Metrics]]
+
+
+def sample_loss(
+    model: SuperResolver, params: Any, temperature: Array, sample: Sample, key: Key[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """L1 loss of one sample in the official code's domain, (v - 0.5) / 0.5, and its MSE in [0, 1].
+
+    One sample at a time, under `vmap`: its noise must depend on its own key alone, not on which
+    samples share its device.
+    """
+
+    def predict(module: SuperResolver, sample: Sample) -> Float[Array, "1 Q Q 3"]:
+        field = module.prepare(sample.lr, train=True, temperature=temperature)
+        return module.render(field, sample.ys, sample.xs, sample.cell)
+
+    one = jax.tree.map(lambda x: x[None], sample)
+    variables = {"params": params}
+    prediction = model.apply(variables, one, rngs={"gumbel": key}, method=predict)
+    error = prediction - one.target
+    return 2 * jnp.mean(jnp.abs(error)), jnp.mean(error**2)
+
+
+def make_gradient(
+    model: SuperResolver, layout: Layout, config: ConfigDict, devices: int
+) -> Callable[[TrainState, Pool], tuple[Float[Array, "P"], Metrics]]:
+    """The gradient of the mean loss of a global batch, inside a mapped axis of `devices`.
+
+    Returns:
+      (state, pool) -> gradient [P], equal on all devices, and the metrics "loss" and "psnr".
+    """
+    share, settings = config.batch_size // devices, sample_settings(config)
+
+    def gradient(state: TrainState, pool: Pool) -> tuple[Float[Array, "P"], Metrics]:
+        indices = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
+        keys = sample_keys(config.seed, state.step, indices)
+        keys, noise_keys = (jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(keys) for i in (0, 1))
+        samples = draw_batch(pool, keys, settings)
+        heat = temperature(state.step, config)
+
+        def loss(vector: Float[Array, "P"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+            params = layout.unravel(vector)
+            over_samples = jax.vmap(partial(sample_loss, model, params, heat))
+            losses, mse = over_samples(samples, noise_keys)
+            return jnp.mean(losses), jnp.mean(-10 * jnp.log10(mse))
+
+        (value, psnr), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        # One all-reduce of everything.
+        return jax.lax.pmean((grads, {"loss": value, "psnr": psnr}), AXIS)
+
+    return gradient
+
+
+def make_step(
+    model: SuperResolver,
+    layout: Layout,
+    optimizer: optax.GradientTransformation,
+    config: ConfigDict,
+    devices: int,
+) -> Step:
+    """One step of training, inside a mapped axis of `devices`.
+
+    Returns:
+      (state, pool) -> state after the step, and its metrics, float32: the loss, the mean PSNR of
+      the batch, the gradient's norm, the learning rate.
+    """
+    gradient, schedule = make_gradient(model, layout, config, devices), build_schedule(config)
+
+    def step(state: TrainState, pool: Pool) -> tuple[TrainState, Metrics]:
+        grads, metrics = gradient(state, pool)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = ema_decay(state.step, config.ema_decay)
+        metrics |= {
+            "grad_norm": optax.global_norm(grads),
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+        }
+        ema = decay * state.ema + (1 - decay) * params
+        return TrainState(state.step + 1, params, ema, opt_state), metrics
+
+    return step
+
+
+class Dispatcher:
+    """Runs steps on all local devices (and those of all hosts), many in one call."""
+
+    def __init__(self, step: Step, devices: list[jax.Device]):
+        self._step = step
+        self._devices = devices
+        # A mapped argument is what tells pmap the number of devices; lying there already, it is
+        # not sent with each call.
+        mesh = Mesh(np.array(devices), (AXIS,))
+        lanes = np.arange(len(devices), dtype=np.int32)
+        self._lanes = jax.device_put(lanes, NamedSharding(mesh, PartitionSpec(AXIS)))
+        self._compiled = {}
+
+    def __call__(self, state: TrainState, pool: Pool, steps: int) -> tuple[TrainState, Metrics]:
+        """Runs `steps` steps; the given state's memory is used for the result.
+
+        Returns:
+          the state, and the metrics of each step, [steps].
+        """
+        if steps not in self._compiled:
+            self._compiled[steps] = self._map(steps)
+        return self._compiled[steps](state, pool, self._lanes)
+
+    def _map(self, steps: int) -> Callable:
+        def run(state: TrainState, pool: Pool, lane: Array) -> tuple[TrainState, Metrics]:
+            del lane
+            if steps == 1:
+                # Not inside a scan, where convolutions are slow on CPUs.
+                state, metrics = self._step(state, pool)
+                return state, jax.tree.map(lambda x: x[None], metrics)
+            return jax.lax.scan(lambda s, _: self._step(s, pool), state, None, length=steps)
+
+        devices = self._devices if jax.process_count() == 1 else None
+        return jax.pmap(
+            run,
+            axis_name=AXIS,
+            in_axes=(None, None, 0),
+            out_axes=None,
+            donate_argnums=0,
+            devices=devices,
+        )

@@ -1,0 +1,108 @@
+"""Images to tiles, held-out splits, and what is said about files that cannot be used."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gaussiansr_jax.data.pool import build_pool, center_crops, split_images
+from gaussiansr_jax.data.sources import ImageRef, find_images
+from gaussiansr_jax.errors import UserError
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray, **options) -> Path:
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def refs(*paths: Path) -> list[ImageRef]:
+    return [ImageRef(str(path), lambda path=path: str(path)) for path in paths]
+
+
+def test_tiles_cover_an_image_and_keep_its_pixels(tmp_path):
+    pixels = picture(70, 33)
+    pool = build_pool(refs(save(tmp_path / "a.png", pixels)), tile_size=32, min_size=16)
+    # Rows start at 0, 19, 38 and columns at 0, 1.
+    assert pool.tiles.shape == (6, 32, 32, 3) and (pool.sizes == 32).all()
+    np.testing.assert_array_equal(pool.tiles[3], pixels[19:51, 1:33])
+    np.testing.assert_array_equal(pool.tiles[5], pixels[38:70, 1:33])
+
+
+def test_an_image_smaller_than_a_tile_is_padded(tmp_path):
+    pixels = picture(20, 30)
+    pool = build_pool(refs(save(tmp_path / "a.png", pixels)), tile_size=32, min_size=16)
+    np.testing.assert_array_equal(pool.sizes, [[20, 30]])
+    np.testing.assert_array_equal(pool.tiles[0, :20, :30], pixels)
+    assert not pool.tiles[0, 20:].any() and not pool.tiles[0, :, 30:].any()
+
+
+def test_grey_alpha_16_bits_and_orientation(tmp_path):
+    pixels = picture(24, 40)
+    grey = pixels[..., 0]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise
+    files = [
+        save(tmp_path / "grey.png", grey),
+        save(tmp_path / "alpha.png", np.dstack([pixels, grey])),
+        save(tmp_path / "deep.png", grey.astype(np.uint16) * 257),
+        save(tmp_path / "turned.png", pixels, exif=exif),
+    ]
+    pool = build_pool(refs(*files), tile_size=40, min_size=16)
+    np.testing.assert_array_equal(pool.tiles[0, :24, :40], np.dstack([grey] * 3))
+    np.testing.assert_array_equal(pool.tiles[1, :24, :40], pixels)
+    np.testing.assert_array_equal(pool.tiles[2, :24, :40], np.dstack([grey] * 3))
+    np.testing.assert_array_equal(pool.tiles[3, :40, :24], np.rot90(pixels, -1))
+
+
+def test_all_bad_files_are_named_in_one_sentence(tmp_path):
+    good = save(tmp_path / "good.png", picture(40, 40))
+    small = save(tmp_path / "small.png", picture(15, 40))
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    with pytest.raises(UserError) as error:
+        build_pool(refs(good, small, text), tile_size=32, min_size=16)
+    said = str(error.value)
+    assert "text.png" in said and "small.png (15x40)" in said and "good.png" not in said
+    assert "smaller than the crop of 16x16" in said and "\n" not in said
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    file = save(tmp_path / "cut.png", picture(64, 64))
+    file.write_bytes(file.read_bytes()[:4000])
+    with pytest.raises(UserError, match=r"1 image cannot be read: .*cut.png"):
+        build_pool(refs(file), tile_size=32, min_size=16)
+
+
+def test_many_bad_files_are_counted(tmp_path):
+    files = [save(tmp_path / f"{i:02}.png", picture(8, 8)) for i in range(9)]
+    with pytest.raises(UserError, match=r"9 images smaller .*04.png \(8x8\) and 4 more;"):
+        build_pool(refs(*files), tile_size=32, min_size=16)
+
+
+def test_the_split_is_spread_and_always_the_same():
+    images = [ImageRef(str(i), io.BytesIO) for i in range(10)]
+    train, held_out = split_images(images, 2)
+    assert [image.name for image in held_out] == ["2", "7"]
+    assert len(train) == 8 and not set(held_out) & set(train)
+    assert split_images(images, 0) == (images, [])
+    with pytest.raises(UserError, match="val_images=10 of 10"):
+        split_images(images, 10)
+
+
+def test_center_crops(tmp_path):
+    pixels = picture(20, 31)
+    file = save(tmp_path / "a.png", pixels)
+    np.testing.assert_array_equal(center_crops(refs(file), 12)[0], pixels[4:16, 9:21])
+    with pytest.raises(UserError, match=r"smaller than the crop of 24x24: .*a.png \(20x31\)"):
+        center_crops(refs(file), 24)
+
+
+def test_the_sample_photographs_make_a_pool():
+    pool = build_pool(find_images("samples"), tile_size=256, min_size=192)
+    assert len(pool.tiles) > 50 and pool.sizes.min() >= 192

@@ -1,0 +1,148 @@
+"""The sample that the device makes, against Pillow and plain indexing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from gaussiansr_jax.data.pool import Pool
+from gaussiansr_jax.data.sampling import (
+    SampleSettings,
+    check_settings,
+    draw_batch,
+    draw_sample,
+    sample_keys,
+)
+from gaussiansr_jax.errors import UserError
+
+TILE, LR, QUERIES = 72, 16, 12
+
+
+def make_pool(count: int = 3, tile: int = TILE, sizes=None) -> Pool:
+    """Noise, in which every crop is unlike all others, of a contrast that never clips."""
+    rng = np.random.default_rng(0)
+    tiles = rng.integers(64, 192, (count, tile, tile, 3), dtype=np.uint8)
+    sizes = np.full((count, 2), tile, np.int32) if sizes is None else np.asarray(sizes, np.int32)
+    for image, (height, width) in zip(tiles, sizes, strict=True):
+        image[height:], image[:, width:] = 0, 0
+    return Pool(tiles, sizes)
+
+
+draw_jitted = jax.jit(draw_batch, static_argnums=2)
+
+
+def draw(pool: Pool, settings: SampleSettings, count: int, seed: int = 0):
+    keys = sample_keys(seed, jnp.int32(5), jnp.arange(count))
+    return draw_jitted(jax.device_put(pool), keys, settings)
+
+
+def reflections(image: np.ndarray):
+    """All eight reflections of an image, each with its axes' order."""
+    for transposed in (False, True):
+        turned = image.swapaxes(0, 1) if transposed else image
+        for rows in (1, -1):
+            for cols in (1, -1):
+                yield turned[::rows, ::cols]
+
+
+def explain(pool: Pool, sample, side: int) -> bool:
+    """Whether some crop of the pool, reflected, gives this sample's target and LR image."""
+    scale = side / LR
+    top, left = (np.asarray(p[0] + 0.5) * scale - 0.5 for p in (sample.ys, sample.xs))
+    y, x = round(float(top)), round(float(left))
+    target = np.rint(np.asarray(sample.target) * 255).astype(np.uint8)
+    lr = np.rint(np.asarray(sample.lr) * 255).astype(int)
+    for tile, (height, width) in zip(pool.tiles, pool.sizes, strict=True):
+        valid = tile[:height, :width]
+        for turned in reflections(valid):
+            windows = np.lib.stride_tricks.sliding_window_view(turned, (2, 2), (0, 1))
+            hits = np.argwhere((windows == target[:2, :2].transpose(2, 0, 1)).all((-1, -2, -3)))
+            for row, col in hits - (y, x):
+                if min(row, col) < 0:
+                    continue
+                crop = turned[row : row + side, col : col + side]
+                if crop.shape[:2] != (side, side):
+                    continue
+                np.testing.assert_array_equal(crop[y : y + QUERIES, x : x + QUERIES], target)
+                small = Image.fromarray(crop).resize((LR, LR), Image.Resampling.BICUBIC)
+                # Pillow rounds after each axis, so that one level of difference remains.
+                assert np.abs(np.asarray(small, int) - lr).max() <= 1
+                return True
+    return False
+
+
+@pytest.mark.parametrize("scales", [(2.0, 2.0), (1.0, 4.0), (3.3, 3.3)])
+def test_a_sample_is_a_reflected_crop_and_its_pillow_reduction(scales):
+    pool = make_pool(sizes=[(72, 72), (66, 72), (72, 64)])
+    batch = draw(pool, SampleSettings(LR, QUERIES, scales), 12)
+    sides = np.rint(LR / np.asarray(batch.cell[:, 0])).astype(int)
+    assert sides.min() >= round(LR * scales[0]) and sides.max() <= round(LR * scales[1])
+    for index, side in enumerate(sides):
+        assert explain(pool, jax.tree.map(lambda x, i=index: x[i], batch), side)
+
+
+def test_positions_rise_by_the_cell_and_stay_inside():
+    batch = draw(make_pool(), SampleSettings(LR, QUERIES, (1.0, 4.0)), 32)
+    cell = np.asarray(batch.cell)
+    np.testing.assert_array_equal(cell[:, 0], cell[:, 1])
+    for positions in (np.asarray(batch.ys), np.asarray(batch.xs)):
+        np.testing.assert_allclose(
+            np.diff(positions), cell[:, :1].repeat(QUERIES - 1, 1), atol=1e-5
+        )
+        assert positions.min() > -0.5 and positions.max() < LR - 0.5
+    assert len(np.unique(cell[:, 0])) > 12  # each sample has its own scale
+
+
+def test_lr_lies_on_the_grid_of_8_bits():
+    lr = np.asarray(draw(make_pool(), SampleSettings(LR, QUERIES, (1.0, 4.0)), 32).lr) * 255
+    np.testing.assert_allclose(lr, np.rint(lr), atol=1e-4)
+    assert lr.min() >= 0 and lr.max() <= 255
+
+
+def test_a_sample_depends_on_seed_step_and_index_alone():
+    pool, settings = jax.device_put(make_pool()), SampleSettings(LR, QUERIES, (1.0, 4.0))
+    whole = draw_jitted(pool, sample_keys(3, jnp.int32(7), jnp.arange(8)), settings)
+    part = draw_jitted(pool, sample_keys(3, jnp.int32(7), jnp.arange(4, 6)), settings)
+    for a, b in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(a[4:6], b)
+    for seed, step in ((4, 7), (3, 8)):
+        other = draw_jitted(pool, sample_keys(seed, jnp.int32(step), jnp.arange(8)), settings)
+        assert not np.array_equal(whole.target, other.target)
+
+
+def test_one_compilation_and_all_reflections():
+    count = 0
+
+    def counted(pool, key):
+        nonlocal count
+        count += 1
+        return draw_sample(pool, key, SampleSettings(8, 8, (1.0, 1.0)))
+
+    # One tile that is just the crop: what differs is the reflection alone.
+    pool, run = jax.device_put(make_pool(1, 8)), jax.jit(counted)
+    seen = {np.asarray(run(pool, jax.random.key(i)).target).tobytes() for i in range(60)}
+    assert count == 1 and len(seen) == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (SampleSettings(48, 48, (1.0, 30.0)), "1440 pixels is larger than tile_size=256"),
+        (SampleSettings(48, 49, (1.0, 4.0)), "query_size=49 does not fit"),
+        (SampleSettings(48, 48, (0.5, 4.0)), "rising finite numbers from 1 on"),
+        (SampleSettings(48, 48, (1.0, float("inf"))), "rising finite numbers"),
+        (SampleSettings(48, 48, (4.0, 2.0)), "rising finite numbers"),
+    ],
+)
+def test_settings_that_cannot_be(settings, words):
+    with pytest.raises(UserError, match=words):
+        check_settings(settings, 256)
+
+
+def test_scale_30_fits_into_a_large_tile():
+    settings = SampleSettings(4, 4, (1.0, 30.0))
+    check_settings(settings, 128)
+    batch = draw(make_pool(2, 128), settings, 16)
+    assert np.isfinite(np.asarray(batch.lr)).all()
+    assert np.asarray(batch.cell).min() < 1 / 15

@@ -1,0 +1,217 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_model
+
+import gaussiansr_jax as gsr
+from gaussiansr_jax import UserError, models, rendering, tiling
+
+DIRECT = {"name": "direct", "grid": 1, "trunk_channels": 8, "trunk_blocks": 1}
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    return gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
+
+
+def as_float(image):
+    return image.astype(np.float32) / 255
+
+
+def reference(image, size):
+    """The model on the whole, unpadded image in one piece."""
+    model = models.build(tiny_model.CONFIG)
+    scale = np.array(size) / image.shape[:2]
+    ys, xs = (tiling.positions(n, s) for n, s in zip(size, scale, strict=True))
+
+    def whole(model, lr):
+        field = model.prepare(lr)
+        return model.render(field, jnp.float32(ys)[None], jnp.float32(xs)[None], 1 / scale[None])
+
+    @jax.jit
+    def run(params, lr):
+        return model.apply({"params": params}, lr, method=whole)
+
+    return np.clip(run(tiny_model.params(), as_float(image)[None])[0], 0, 1)
+
+
+@pytest.mark.parametrize("size", [(55, 81), (41, 90)])
+def test_padding_and_blocks_change_nothing(upscaler, size):
+    image = tiny_model.photo(23, 37)
+    output = upscaler.upscale(as_float(image), size=size)
+    assert output.dtype == np.float32
+    assert output.std() > 0.01
+    np.testing.assert_allclose(output, reference(image, size), atol=1e-5)
+
+
+def test_tiles_change_nothing(upscaler):
+    image = tiny_model.photo(40, 75)
+    tiled = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=32, block=32)
+    windows = rendering.Prepared(tiled, image)._windows((92, 173))
+    assert len(windows) > 4
+    whole = upscaler.upscale(as_float(image), scale=2.3)
+    np.testing.assert_allclose(tiled.upscale(as_float(image), scale=2.3), whole, atol=1e-5)
+
+
+def test_uint8_is_the_rounded_float(upscaler):
+    image = tiny_model.photo(20, 24)
+    output = upscaler.upscale(image, scale=1.7)
+    assert output.dtype == np.uint8
+    assert output.shape == (34, 41, 3)
+    exact = upscaler.upscale(as_float(image), scale=1.7) * 255
+    assert np.abs(output - exact).max() <= 0.501
+
+
+def test_one_compilation_for_all_sizes_and_scales_of_a_bucket():
+    upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
+    for (height, width), scale in {(20, 24): 1.5, (32, 30): 3, (9, 32): (2.5, 4.1)}.items():
+        upscaler.upscale(tiny_model.photo(height, width), scale)
+    assert upscaler._encode._cache_size() == 1
+    assert upscaler._render._cache_size() == 1
+    upscaler.upscale(tiny_model.photo(33, 20), 2)
+    assert upscaler._encode._cache_size() == 2
+
+
+def test_scale_per_axis_and_size_are_the_same(upscaler):
+    image = tiny_model.photo(20, 24)
+    output = upscaler.upscale(image, scale=(2, 3))
+    assert output.shape == (40, 72, 3)
+    np.testing.assert_array_equal(output, upscaler.upscale(image, size=(40, 72)))
+
+
+def test_prepared_image_is_encoded_once(upscaler, monkeypatch):
+    calls = []
+    encode = upscaler.encode
+    monkeypatch.setattr(upscaler, "encode", lambda *a: calls.append(a) or encode(*a))
+    image = tiny_model.photo(20, 24)
+    prepared = upscaler.prepare(image)
+    outputs = [prepared.render(scale) for scale in (1, 2.5, 4)]
+    assert len(calls) == 1
+    np.testing.assert_array_equal(outputs[1], upscaler.upscale(image, 2.5))
+
+
+def test_large_prepared_image_is_not_kept(upscaler, monkeypatch):
+    monkeypatch.setattr(rendering, "_KEPT_FIELD_BYTES", 1000)
+    tiled = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=32, block=32)
+    prepared = tiled.prepare(tiny_model.photo(20, 40))
+    assert not prepared._fields
+    assert prepared.render(1).shape == (20, 40, 3)
+    assert not prepared._fields
+
+
+def out_of_memory(times):
+    def fail(encode, *args):
+        nonlocal times
+        times -= 1
+        if times >= 0:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating")
+        return encode(*args)
+
+    return fail
+
+
+def test_out_of_memory_makes_pieces_smaller(upscaler, monkeypatch):
+    image = tiny_model.photo(20, 100)
+    expected = upscaler.upscale(as_float(image), 1.5)
+    small = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=128, block=64)
+    encode, fail = small.encode, out_of_memory(1)
+    monkeypatch.setattr(small, "encode", lambda *a: fail(encode, *a))
+    np.testing.assert_allclose(small.upscale(as_float(image), 1.5), expected, atol=1e-5)
+    assert (small.tile, small.block) == (64, 32)
+
+
+def test_out_of_memory_for_good_is_said(monkeypatch):
+    small = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
+    encode, fail = small.encode, out_of_memory(99)
+    monkeypatch.setattr(small, "encode", lambda *a: fail(encode, *a))
+    with pytest.raises(UserError, match="too little memory to upscale an image of 24x20"):
+        small.upscale(tiny_model.photo(20, 24), 2)
+
+
+def test_other_errors_are_not_hidden(upscaler, monkeypatch):
+    def broken(*args):
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+    monkeypatch.setattr(upscaler, "encode", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        upscaler.upscale(tiny_model.photo(20, 24), 2)
+
+
+def test_output_larger_than_the_host_memory_is_refused(upscaler, monkeypatch):
+    monkeypatch.setattr(rendering, "available_bytes", lambda: 40 * 48 * 3 - 1)
+    with pytest.raises(UserError, match="an output of 48x40 needs"):
+        upscaler.upscale(tiny_model.photo(20, 24), 2)
+    monkeypatch.setattr(rendering, "available_bytes", lambda: 40 * 48 * 3)
+    upscaler.upscale(tiny_model.photo(20, 24), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": 0.9}, "scale 0.9 is not possible"),
+        ({"scale": (2, 0.5)}, "scales go from 1 to 30"),
+        ({"scale": float("nan")}, "scales go"),
+        ({"scale": float("inf")}, "scales go"),
+        ({"scale": 31}, "scales go"),
+        ({"size": (40, 23)}, "size 23x40 is not possible for an image of 24x20"),
+        ({"size": (40.5, 48)}, "whole pixels"),
+        ({}, "either scale or size"),
+        ({"scale": 2, "size": (40, 48)}, "either scale or size"),
+    ],
+)
+def test_impossible_requests(upscaler, arguments, message):
+    with pytest.raises(UserError, match=message):
+        upscaler.upscale(tiny_model.photo(20, 24), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), "shape"),
+        (np.zeros((8, 8, 4), np.uint8), "shape"),
+        (np.zeros((0, 8, 3), np.uint8), "shape"),
+        (np.zeros((8, 8, 3), np.int32), "int32"),
+        (np.full((8, 8, 3), 255.0), r"\[0, 1\]"),
+        (np.full((8, 8, 3), np.nan), "NaN"),
+    ],
+)
+def test_impossible_images(upscaler, image, message):
+    with pytest.raises(UserError, match=message):
+        upscaler.upscale(image, 2)
+
+
+def test_dtype_overrides_the_config():
+    upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, dtype="bfloat16", block=32)
+    assert upscaler.model.encoder.dtype == jnp.bfloat16
+    image = as_float(tiny_model.photo(20, 24))
+    difference = upscaler.upscale(image, 2) - reference(tiny_model.photo(20, 24), (40, 48))
+    assert 0 < np.abs(difference).max() < 0.1
+
+
+def test_official_raster_runs_whole():
+    config = {**tiny_model.CONFIG, "head": tiny_model.CONFIG["head"] | {"splatting": "official"}}
+    upscaler = gsr.Upscaler(tiny_model.params(), config)
+    assert not upscaler.model.tileable
+    image = tiny_model.photo(14, 21)
+    output = upscaler.upscale(as_float(image), scale=3)
+    model, variables = models.build(config), {"params": tiny_model.params()}
+
+    @jax.jit
+    def run(variables, lr):
+        field = model.apply(variables, lr, method="prepare")
+        return model.apply(variables, field, (42, 63), 3.0, method="render_whole")[0]
+
+    whole = run(variables, as_float(image)[None])
+    np.testing.assert_allclose(output, np.clip(whole, 0, 1), atol=1e-5)
+    np.testing.assert_array_equal(upscaler.prepare(as_float(image)).render(3), output)
+
+
+@pytest.mark.parametrize("head", [{"name": "liif", "hidden": 8}, DIRECT])
+def test_other_heads_are_tiled_exactly(head):
+    config = {**tiny_model.CONFIG, "head": head}
+    params = tiny_model.init(config)
+    image = as_float(tiny_model.photo(16, 50))
+    whole = gsr.Upscaler(params, config, block=64).upscale(image, 1.5)
+    tiled = gsr.Upscaler(params, config, tile=32, block=64).upscale(image, 1.5)
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)

@@ -1,0 +1,156 @@
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gaussiansr_jax import models
+from gaussiansr_jax.coordinates import grid_positions, grid_queries
+from gaussiansr_jax.errors import UserError
+
+ENCODER = {"name": "edsr-baseline", "channels": 16, "blocks": 1}
+HEADS = [
+    {"name": "gaussiansr", "kernels": 9, "splat_channels": 4, "window": 5, "hidden": 16},
+    {"name": "gaussiansr", "splat_channels": 0, "hidden": 16},
+    {"name": "liif", "hidden": 16},
+    {"name": "direct", "grid": 2, "trunk_channels": 16, "trunk_blocks": 1},
+]
+LR = jax.random.uniform(jax.random.key(1), (2, 7, 9, 3))
+SCALE = jnp.array([[2.0, 3.3], [1.9, 2.6]])  # per sample and per axis; no query on a tie
+
+
+@pytest.fixture(scope="module", params=HEADS, ids=lambda h: f"{h['name']}-{len(h)}")
+def model_and_params(request):
+    model = models.build({"encoder": ENCODER, "head": request.param})
+    params = jax.jit(model.init)(jax.random.key(0), LR)["params"]
+    # Fresh parameters leave parts idle (ρ = 0, tiny last layers): move all of them.
+    keys = jax.random.split(jax.random.key(2), len(jax.tree.leaves(params)))
+    keys = jax.tree.unflatten(jax.tree.structure(params), list(keys))
+    params = jax.tree.map(lambda p, k: p + 0.1 * jax.random.normal(k, p.shape), params, keys)
+    return model, params
+
+
+def grid(height=8, width=6):
+    ys = grid_positions(height, SCALE[:, 0], jnp.array([0, 3]))
+    return ys, grid_positions(width, SCALE[:, 1], jnp.array([2, 0])), 1 / SCALE
+
+
+def render(model, params, lr, size=None, at=None):
+    field = model.apply({"params": params}, lr, size, method="prepare")
+    return model.apply({"params": params}, field, *(at or grid()), method="render")
+
+
+def test_grid_equals_scattered_queries(model_and_params):
+    model, params = model_and_params
+    ys, xs, cell = grid()
+    field = model.apply({"params": params}, LR, method="prepare")
+    coords = grid_queries(ys, xs).reshape(2, -1, 2)
+    scattered = model.apply({"params": params}, field, coords, cell, method="query")
+    dense = render(model, params, LR)
+    assert dense.dtype == jnp.float32
+    assert float(dense.std()) > 1e-3
+    np.testing.assert_allclose(dense, scattered.reshape(dense.shape), atol=2e-5)
+
+
+def test_padding_changes_nothing(model_and_params):
+    model, params = model_and_params
+    padded = jnp.pad(LR, ((0, 0), (0, 4), (0, 3), (0, 0)), constant_values=0.7)
+    size = jnp.array([[7, 9], [7, 9]])
+    np.testing.assert_allclose(
+        render(model, params, padded, size), render(model, params, LR), atol=1e-6
+    )
+
+
+def test_samples_do_not_depend_on_their_batch_mates(model_and_params):
+    model, params = model_and_params
+    alone = render(model, params, LR[:1], at=[v[:1] for v in grid()])
+    np.testing.assert_allclose(render(model, params, LR)[:1], alone, atol=1e-6)
+
+
+def test_receptive_radius_is_tight_enough_to_tile_by(model_and_params):
+    model, params = model_and_params
+    radius, half = model.receptive_radius, 4
+    side = 2 * (radius + half)
+    lr = jax.random.uniform(jax.random.key(4), (1, side, side, 3))
+    positions = jnp.linspace(radius + half - 0.5, radius + half + 0.4, 5)[None]
+    at = positions, positions, jnp.full((1, 2), 0.225)
+    inside = render(model, params, lr, at=at)
+    moved = tuple(v - half + 1 for v in at[:2]) + at[2:]
+    cropped = render(model, params, lr[:, half - 1 : 1 - half, half - 1 : 1 - half], at=moved)
+    np.testing.assert_allclose(cropped, inside, atol=1e-5)
+
+
+def test_all_parameters_get_finite_gradients(model_and_params):
+    model, params = model_and_params
+
+    def loss(params):
+        rngs = {"gumbel": jax.random.key(3)}
+        apply = partial(model.apply, {"params": params}, rngs=rngs)
+        field = apply(LR, train=True, temperature=0.8, method="prepare")
+        return jnp.mean(jnp.abs(apply(field, *grid(), method="render") - 0.3))
+
+    gradients = jax.grad(loss)(params)
+    chex.assert_tree_all_finite(gradients)
+    unused = ("classifier", "sigma_y", "sigma_x", "rho", "opacity")
+    for path, gradient in jax.tree.leaves_with_path(gradients):
+        idle = any(name in jax.tree_util.keystr(path) for name in unused)
+        if not (idle and model.head.splat_channels == 0):
+            assert float(jnp.abs(gradient).max()) > 0, path
+
+
+def test_bfloat16_computes_with_float32_parameters(model_and_params):
+    model, params = model_and_params
+    low = models.SuperResolver(
+        model.encoder.clone(dtype=jnp.bfloat16), model.head.clone(dtype=jnp.bfloat16)
+    )
+    chex.assert_type(jax.tree.leaves(low.init(jax.random.key(0), LR)["params"]), jnp.float32)
+    exact, rounded = render(model, params, LR), render(low, params, LR)
+    assert rounded.dtype == jnp.float32
+    assert 0 < float(jnp.abs(exact - rounded).max()) < 0.1 * float(jnp.abs(exact).max())
+
+
+def test_training_selection_is_random_and_evaluation_is_not():
+    model = models.build({"encoder": ENCODER, "head": HEADS[0]})
+    variables = model.init(jax.random.key(0), LR)
+
+    def kernels(seed, train):
+        rngs = {"gumbel": jax.random.key(seed)}
+        return model.apply(variables, LR, train=train, method="prepare", rngs=rngs).kernels
+
+    assert float(jnp.abs(kernels(0, True) - kernels(1, True)).max()) > 1e-2
+    chex.assert_trees_all_equal(kernels(0, False), kernels(1, False))
+
+
+def test_direct_head_reproduces_constant_images_at_every_scale():
+    model = models.build({"encoder": ENCODER, "head": HEADS[3]})
+    params = model.init(jax.random.key(0), LR)["params"]
+    # No color residual: the result is the bicubic stream's, whatever shapes the Gaussians have.
+    out = params["head"]["out"]
+    bias = jax.random.normal(jax.random.key(1), out["bias"].shape)
+    is_color = jnp.arange(bias.size) % 8 >= 5
+    params["head"]["out"] = {
+        "kernel": jnp.zeros_like(out["kernel"]),
+        "bias": jnp.where(is_color, 0.0, bias),
+    }
+    image = jnp.full((1, 7, 9, 3), 0.4)
+    for scale in (1.0, 3.3, 30.0):
+        positions = grid_positions(11, jnp.array([scale]))
+        at = positions, positions, jnp.full((1, 2), 1 / scale, jnp.float32)
+        np.testing.assert_allclose(render(model, params, image, at=at), 0.4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"encoder": {"name": "vgg"}, "head": HEADS[0]}, "unknown encoder 'vgg'"),
+        ({"encoder": ENCODER, "head": {"name": "nerf"}}, "unknown head 'nerf'"),
+        ({"encoder": ENCODER, "head": {"name": "liif", "width": 3}}, "unknown setting 'width'"),
+        ({"encoder": ENCODER, "head": HEADS[0], "dtype": "int8"}, "unknown dtype 'int8'"),
+        ({"encoder": ENCODER, "head": HEADS[0], "heads": 2}, "unknown model setting 'heads'"),
+    ],
+)
+def test_unknown_names_are_said(config, message):
+    with pytest.raises(UserError, match=message):
+        models.build(config)

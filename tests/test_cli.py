@@ -1,0 +1,277 @@
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny_model
+from PIL import Image
+
+import gaussiansr_jax as gsr
+from gaussiansr_jax import UserError, __main__, arguments, compilation, images, weights
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    return str(tiny_model.save(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    monkeypatch.setenv("GAUSSIANSR_JAX_CACHE", "")
+
+
+@pytest.fixture
+def upscale(weights_file):
+    def run(*args):
+        __main__.main(["upscale", *map(str, args), "--weights", weights_file])
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, seed in (("a.png", 0), ("b.png", 1)):
+        Image.fromarray(tiny_model.photo(16, 20, seed)).save(folder / name)
+    return folder
+
+
+def test_one_file(upscale, photos, tmp_path, capsys):
+    output = tmp_path / "new" / "large.png"
+    upscale(photos / "a.png", "--output", output, "--scale", "2x1.5")
+    assert capsys.readouterr().out.strip() == str(output)
+    expected = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG).upscale(
+        tiny_model.photo(16, 20), scale=(1.5, 2)
+    )
+    assert expected.shape == (24, 40, 3)
+    np.testing.assert_array_equal(images.read_rgb(output), expected)
+
+
+def test_folder_with_a_bad_file(upscale, photos, tmp_path, capsys):
+    (photos / "aa.png").write_bytes(b"broken")
+    (photos / "notes.txt").write_text("ignored")
+    with pytest.raises(UserError, match="1 of 3 images could not be upscaled"):
+        upscale(photos, "--output", tmp_path / "out", "--size", "40x32")
+    captured = capsys.readouterr()
+    assert "error: cannot read" in captured.err
+    assert "2 images in" in captured.out
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert images.read(tmp_path / "out" / "b.png").rgb.shape == (32, 40, 3)
+
+
+def test_overwriting_needs_the_flag(upscale, photos, tmp_path):
+    target = tmp_path / "a.png"
+    target.write_bytes(b"precious")
+    with pytest.raises(UserError, match="exists already; pass --overwrite"):
+        upscale(photos / "a.png", "--output", target, "--scale", "2")
+    with pytest.raises(UserError, match="exists already; pass --overwrite"):
+        upscale(photos / "a.png", "--output", tmp_path, "--scale", "2")
+    assert target.read_bytes() == b"precious"
+    upscale(photos / "a.png", "--output", target, "--scale", "2", "--overwrite")
+    assert images.read(target).rgb.shape == (32, 40, 3)
+
+
+def test_grey_alpha_and_16_bits_survive(upscale, tmp_path, capsys):
+    source, output = tmp_path / "in", tmp_path / "out"
+    rgb, alpha = tiny_model.photo(16, 20), np.zeros((16, 20), np.float32)
+    alpha[:, 10:] = 1
+    images.write(source / "alpha.png", images.Picture(rgb, alpha))
+    images.write(source / "alpha.tif", images.Picture(rgb / np.float32(255), alpha, bits=16))
+    grey = np.stack([rgb[..., 0]] * 3, -1)
+    images.write(source / "grey.jpg", images.Picture(grey, grey=True))
+    Image.fromarray(rgb).save(source / "pal.gif")
+    upscale(source, "--output", output, "--scale", "2")
+    assert "4 images in" in capsys.readouterr().out
+    picture = images.read(output / "alpha.png")
+    np.testing.assert_array_equal(picture.alpha[:, [0, 39]], [[0, 1]] * 32)
+    assert images.read(output / "alpha.tif").bits == 16
+    assert images.read(output / "alpha.tif").alpha is not None
+    assert images.read(output / "grey.jpg").grey
+    assert images.read(output / "pal.png").rgb.shape == (32, 40, 3)
+
+
+def test_color_of_transparent_pixels_leaves_no_fringe(upscale, tmp_path):
+    rgb, alpha = np.full((16, 20, 3), 200, np.uint8), np.ones((16, 20), np.float32)
+    expected = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG).upscale(rgb, 2)
+    rgb[:, :10], alpha[:, :10] = 0, 0
+    images.write(tmp_path / "a.png", images.Picture(rgb, alpha))
+    upscale(tmp_path / "a.png", "--output", tmp_path / "b.png", "--scale", "2")
+    np.testing.assert_array_equal(images.read_rgb(tmp_path / "b.png"), expected)
+
+
+def test_two_inputs_of_one_name(upscale, photos, tmp_path, capsys):
+    Image.fromarray(tiny_model.photo(16, 20)).save(photos / "a.gif")
+    with pytest.raises(UserError, match="1 of 3"):
+        upscale(photos, "--output", tmp_path / "out", "--scale", "2", "--overwrite")
+    assert "has just been written from another image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("scale", "size", "target"),
+    [
+        ("3.7", None, {"scale": 3.7}),
+        ("2x3", None, {"scale": (3, 2)}),
+        (None, "640X480", {"size": (480, 640)}),
+    ],
+)
+def test_scale_and_size_arguments(scale, size, target):
+    assert arguments.parse(scale, size) == target
+
+
+@pytest.mark.parametrize("scale", ["0.5", "nan", "inf", "31", "2x0.9", "two", "1x2x3", ""])
+def test_impossible_scales(upscale, photos, tmp_path, scale):
+    with pytest.raises(UserError, match=r"--scale"):
+        upscale(photos, "--output", tmp_path / "out", "--scale", scale)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("size", ["100", "axb", "10x"])
+def test_impossible_sizes(upscale, photos, tmp_path, size):
+    with pytest.raises(UserError, match="write it like --size 1920x1080"):
+        upscale(photos, "--output", tmp_path / "out", "--size", size)
+
+
+def test_impossible_outputs(upscale, photos, tmp_path):
+    with pytest.raises(UserError, match="is a file, but the input may be several"):
+        upscale(photos, "--output", tmp_path / "a.png", "--scale", "2")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot make the folder"):
+        upscale(photos, "--output", tmp_path / "file", "--scale", "2")
+
+
+def test_demo(weights_file, tmp_path, capsys):
+    __main__.main(["demo", "--output", str(tmp_path / "demo"), "--weights", weights_file])
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-1] == str(tmp_path / "demo" / "side-by-side.png")
+    assert any("PSNR-Y bicubic" in line for line in lines)
+    assert any("PSNR-Y ours" in line for line in lines)
+    truth, side = (
+        images.read_rgb(tmp_path / "demo" / f"{n}.png") for n in ("truth", "side-by-side")
+    )
+    assert truth.shape == (256, 320, 3)
+    assert side.shape[1] == 4 * 320 + 3 * 4
+    np.testing.assert_array_equal(side[:256, -320:], truth)
+
+
+@pytest.fixture
+def evaluate(weights_file):
+    spec = importlib.util.spec_from_file_location("eval_script", ROOT / "eval.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return lambda *args: script.main([*map(str, args), "--weights", weights_file])
+
+
+def test_eval_json(evaluate, tmp_path, capsys):
+    folder = tmp_path / "Tiny"
+    for name, seed in (("a", 0), ("b", 1)):
+        images.write(folder / f"{name}.png", images.Picture(tiny_model.photo(33, 37, seed)))
+    files = {"json": tmp_path / "s.json", "markdown": tmp_path / "s.md"}
+    options = [x for name, path in files.items() for x in (f"--{name}", path)]
+    evaluate("--data", folder, "--scales", 2, 1.5, *options, "--per-image")
+    scores = json.loads(files["json"].read_text())
+    assert list(scores) == ["Tiny"]
+    assert list(scores["Tiny"]) == ["2", "1.5"]
+    assert set(scores["Tiny"]["2"]) == {
+        *("psnr_y", "ssim_y", "psnr_rgb", "images"),
+        *("bicubic_psnr_y", "bicubic_ssim_y", "bicubic_psnr_rgb"),
+    }
+    each = [image["psnr_y"] for image in scores["Tiny"]["1.5"]["images"].values()]
+    assert np.isclose(scores["Tiny"]["1.5"]["psnr_y"], np.mean(each))
+    assert 0 < scores["Tiny"]["2"]["psnr_y"] < scores["Tiny"]["2"]["bicubic_psnr_y"] + 20
+    table = files["markdown"].read_text()
+    assert table.strip() in capsys.readouterr().out
+    assert len(table.splitlines()) == 2 + 2 * 3
+
+
+def test_eval_reads_lr_images(evaluate, tmp_path, capsys):
+    images.write(tmp_path / "Tiny" / "a.png", images.Picture(tiny_model.photo(32, 36)))
+    lr = tmp_path / "LR" / "Tiny" / "X2"
+    with pytest.raises(UserError, match="no LR folder"):
+        evaluate("--data", tmp_path / "Tiny", "--scales", 2, "--lr-dir", lr)
+    images.write(lr / "other.png", images.Picture(tiny_model.photo(16, 18)))
+    arguments = ["--data", tmp_path / "Tiny", "--scales", 2, "--json", tmp_path / "s.json"]
+    arguments += ["--lr-dir", tmp_path / "LR" / "{data}" / "X{scale}"]
+    with pytest.raises(UserError, match=r"no LR image of a\.png"):
+        evaluate(*arguments)
+    scores = []
+    for seed in (0, 1):
+        lr_image = tiny_model.photo(16, 18, seed)
+        images.write(lr / "ax2.png", images.Picture(lr_image), overwrite=True)
+        evaluate(*arguments)
+        scores.append(json.loads((tmp_path / "s.json").read_text())["Tiny"]["2"]["psnr_y"])
+    assert scores[0] != scores[1]
+
+
+def test_eval_keeps_what_it_has(evaluate, tmp_path, capsys):
+    for name in ("Good", "Bad"):
+        images.write(tmp_path / name / "a.png", images.Picture(tiny_model.photo(32, 36)))
+    (tmp_path / "Bad" / "b.png").write_bytes(b"broken")
+    data = ["--data", tmp_path / "Good", tmp_path / "Bad"]
+    with pytest.raises(UserError, match=r"b\.png"):
+        evaluate(*data, "--scales", 2, "--json", tmp_path / "s.json")
+    assert list(json.loads((tmp_path / "s.json").read_text())) == ["Good"]
+
+
+def test_eval_refuses(evaluate, tmp_path):
+    for scale in (0.5, float("nan"), 31):
+        with pytest.raises(UserError, match="out of range"):
+            evaluate("--data", tmp_path, "--scales", scale)
+    with pytest.raises(UserError, match="no folder"):
+        evaluate("--data", tmp_path / "missing")
+    with pytest.raises(UserError, match="no images in"):
+        evaluate("--data", tmp_path)
+
+
+def test_process_exits_with_one_line(tmp_path):
+    command = [sys.executable, "-m", "gaussiansr_jax", "upscale", "missing.png", "--output", "x"]
+    result = subprocess.run(
+        [*command, "--scale", "2"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr == "error: no file or folder missing.png; check the name\n"
+
+
+def test_package_imports_no_jax():
+    code = "import sys, gaussiansr_jax; print('jax' in sys.modules, gaussiansr_jax.__version__)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split()[0] == "False"
+    assert gsr.load is not None
+    assert gsr.build(tiny_model.CONFIG).receptive_radius > 0
+    with pytest.raises(AttributeError, match="missing"):
+        gsr.missing  # noqa: B018
+
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit):
+        __main__.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(command in text for command in __main__.COMMANDS)
+
+
+def test_default_weights_are_a_shipped_name():
+    assert not weights.DEFAULT_WEIGHTS.endswith(".safetensors")
+
+
+def test_compilation_cache(monkeypatch, tmp_path):
+    before = jax.config.jax_compilation_cache_dir
+    try:
+        jax.config.update("jax_compilation_cache_dir", None)
+        compilation.enable_cache()
+        assert jax.config.jax_compilation_cache_dir is None
+        monkeypatch.setenv("GAUSSIANSR_JAX_CACHE", str(tmp_path))
+        compilation.enable_cache()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path)
+        monkeypatch.setenv("GAUSSIANSR_JAX_CACHE", str(tmp_path / "other"))
+        compilation.enable_cache()
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path)
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

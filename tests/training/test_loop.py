@@ -1,0 +1,191 @@
+"""The loop as a whole: learning, resuming, stopping."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gaussiansr_jax import weights
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.training import loop
+from gaussiansr_jax.training.checkpoints import load_best
+from gaussiansr_jax.training.config import to_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def metrics(workdir, name):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line[name] for line in lines if name in line}
+
+
+def leaves(workdir):
+    params, _, _ = load_best(workdir)
+    return jax.tree.leaves(params)
+
+
+@pytest.fixture
+def config(make_config):
+    config = make_config()
+    config.update(learning_rate=5e-3, schedule="cosine", ema_decay=0.8)
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(make_config, tmp_path_factory):
+    """A finished run of 30 steps."""
+    config = make_config()
+    config.update(learning_rate=5e-3, schedule="cosine", ema_decay=0.8)
+    workdir = tmp_path_factory.mktemp("whole")
+    loop.train(config, workdir)
+    return workdir
+
+
+def test_thirty_steps_learn_and_leave_everything_behind(config, whole):
+    params, model, facts = weights.load(whole / "model.safetensors")
+    loss, psnr = metrics(whole, "loss"), metrics(whole, "val_psnr_mean")
+    assert loss[30] < loss[5] and psnr[30] > psnr[15]
+    assert facts["step"] == 30 and facts["val_psnr_y"]["mean"] == round(psnr[30], 3)
+    assert model == to_json(config)["model"]
+    for a, b in zip(jax.tree.leaves(params), leaves(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with Image.open(whole / "samples" / "step_0000030.png") as sheet:
+        assert sheet.size == (4 * 24, 24)
+    assert (whole / "samples" / "step_0000000.png").is_file()
+    assert list((whole / "tensorboard").glob("events*"))
+
+
+def test_15_and_15_resumed_steps_equal_30(config, whole, tmp_path, monkeypatch):
+    # As a signal would after step 15.
+    monkeypatch.setattr(loop.Interruption, "requested", lambda self: stop(self))
+
+    def stop(self):
+        self.name = "SIGTERM"
+        return runs[-1].done >= 15
+
+    runs = []
+    remember = loop.Run.__init__
+    monkeypatch.setattr(
+        loop.Run, "__init__", lambda self, *a: (remember(self, *a), runs.append(self))[0]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        loop.train(config, tmp_path)
+    assert stopped.value.code == 0 and max(metrics(tmp_path, "loss")) == 15
+    monkeypatch.undo()
+    loop.train(config, tmp_path)
+    for name in ("loss", "learning_rate"):
+        assert metrics(tmp_path, name) == metrics(whole, name)
+    for a, b in zip(leaves(tmp_path), leaves(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_finished_run_trains_no_further(config, whole):
+    before = (whole / "metrics.jsonl").read_text()
+    loop.train(config, whole)
+    assert (whole / "metrics.jsonl").read_text() == before
+
+
+def test_another_model_does_not_resume(config, whole):
+    config.model.encoder.channels = 8
+    with pytest.raises(UserError, match="another model"):
+        loop.train(config, whole)
+
+
+def test_init_from_takes_the_encoder(config, whole, tmp_path):
+    config.update(init_from=str(whole / "model.safetensors"), steps=1, val_images=0)
+    config.model.head = ConfigDict(
+        {"name": "direct", "grid": 2, "trunk_channels": 4, "trunk_blocks": 1}
+    )
+    run = loop.Run(config, tmp_path, loop.Interruption())
+    given, _, _ = weights.load(whole / "model.safetensors")
+    params = run.layout.to_tree(run.state.params)
+    run.checkpoints.close()
+    for a, b in zip(
+        jax.tree.leaves(params["encoder"]), jax.tree.leaves(given["encoder"]), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    config.model.encoder.channels = 8
+    with pytest.raises(UserError, match="no part of the weights"):
+        loop.Run(config, tmp_path / "b", loop.Interruption())
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(config, tmp_path):
+    config.update(val_images=0, val_source=config.source)
+    run = loop.Run(config, tmp_path, loop.Interruption())
+    dispatch, calls = run.dispatcher, []
+
+    def poisoned(state, pool, steps):
+        calls.append(steps)
+        if len(calls) == 8:
+            with jax.transfer_guard("allow"):
+                state = state.replace(params=state.params / 0)
+        return dispatch(state, pool, steps)
+
+    run.dispatcher = poisoned
+    with pytest.raises(UserError) as error:
+        run.run()
+    said = str(error.value)
+    assert "the loss became nan" in said and "at step 8; step 5 is kept" in said
+    assert all(np.isfinite(leaf).all() for leaf in leaves(tmp_path))
+    # What is there goes on: nothing was lost.
+    assert loop.Run(config, tmp_path, loop.Interruption()).done == 5
+
+
+def test_an_infinite_state_is_never_saved(config, tmp_path):
+    config.update(steps=5, val_images=0)
+    run = loop.Run(config, tmp_path, loop.Interruption())
+    state = loop.states.replicate(run.state, run.devices)
+    assert not run.checkpoints.save(state.replace(ema=state.ema / 0), {})
+    assert run.checkpoints.save(state, {})
+    run.checkpoints.close()
+
+
+def command(folder, workdir, *arguments):
+    names = f"--config.source=folder:{folder}", f"--workdir={workdir}"
+    line = [sys.executable, "train.py", "--config=configs/quickstart.py", *names, *arguments]
+    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        line, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_sigterm_saves_and_exits_0(folder, tmp_path):
+    small = "--config.tile_size=48 --config.lr_size=8 --config.query_size=8 --config.val_images=0"
+    process = command(folder, tmp_path, *small.split(), "--config.log_every=1")
+    while process.poll() is None:
+        file = tmp_path / "metrics.jsonl"
+        if file.exists() and file.read_text().count("\n") > 2:
+            process.send_signal(signal.SIGTERM)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "stopped by SIGTERM at step" in out and "run the same command again" in out
+    assert "Traceback" not in err
+    steps = [int(path.name) for path in (tmp_path / "checkpoints" / "latest").glob("[0-9]*")]
+    assert steps and f"at step {max(steps)};" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config.stepz=3"], "stepz"),
+        (["--config.steps=many"], "steps"),
+        (["--config.batch_size=0"], "batch_size is 0"),
+        (["--config.model.head.name=nerf"], "unknown head 'nerf'"),
+        (["--config.scale_range=(1,30)"], "larger than tile_size"),
+    ],
+)
+def test_bad_settings_are_one_sentence(folder, tmp_path, arguments, words):
+    process = command(folder, tmp_path, *arguments)
+    _, err = process.communicate(timeout=60)
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert process.returncode == 1 and len(lines) == 1 and words in lines[0], err
+    assert "Traceback" not in err and not list(tmp_path.iterdir())

@@ -1,0 +1,78 @@
+"""The step: independence of devices, of dispatches, and no traffic with the host."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from gaussiansr_jax import models
+from gaussiansr_jax.training import state as states
+from gaussiansr_jax.training.loop import load_data
+from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step
+
+HEADS = {
+    "direct": {"name": "direct", "grid": 1, "trunk_channels": 4, "trunk_blocks": 1},
+    "gaussiansr": {"name": "gaussiansr", "kernels": 4, "splat_channels": 2, "hidden": 8},
+}
+
+
+def set_up(config, optimizer):
+    model = models.build(config.model.to_dict())
+    params = states.init_params(model, config.seed, config.lr_size)
+    return model, *states.create(params, optimizer), load_data(config)[0]
+
+
+def run(config, devices, steps, dispatch):
+    """State after some steps of plain gradient descent, which scales with the gradient."""
+    optimizer = optax.sgd(0.1)
+    model, state, layout, pool = set_up(config, optimizer)
+    devices = jax.local_devices()[:devices]
+    dispatcher = Dispatcher(make_step(model, layout, optimizer, config, len(devices)), devices)
+    state, pool = states.replicate((state, pool), devices)
+    losses = []
+    with jax.transfer_guard("disallow"):
+        for _ in range(steps // dispatch):
+            state, metrics = dispatcher(state, pool, dispatch)
+            losses.append(metrics["loss"])
+    return jax.device_get(states.local(state)), np.concatenate(jax.device_get(losses))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_gradients_on_1_and_8_devices_agree(config, head):
+    config.model.head = ConfigDict(HEADS[head])
+    model, state, layout, pool = set_up(config, optax.identity())
+    gradients = []
+    for count in (1, 8):
+        devices = jax.local_devices()[:count]
+        gradient = make_gradient(model, layout, config, count)
+        mapped = jax.pmap(
+            lambda s, p, _, gradient=gradient: gradient(s, p),
+            states.AXIS,
+            in_axes=(None, None, 0),
+            out_axes=None,
+            devices=devices,
+        )
+        gradients.append(jax.device_get(mapped(state, pool, np.arange(count))))
+    (one, one_metrics), (eight, eight_metrics) = gradients
+    assert np.abs(one).max() > 1e-4
+    np.testing.assert_allclose(one, eight, atol=1e-6 * np.abs(one).max(), rtol=1e-4)
+    np.testing.assert_allclose(one_metrics["loss"], eight_metrics["loss"], rtol=1e-5)
+
+
+def test_devices_and_dispatches_change_nothing(config):
+    one, losses = run(config, devices=1, steps=4, dispatch=1)
+    eight, eight_losses = run(config, devices=8, steps=4, dispatch=2)
+    assert one.step == eight.step == 4 and losses.shape == (4,)
+    np.testing.assert_allclose(losses, eight_losses, rtol=1e-4)
+    np.testing.assert_allclose(one.params, eight.params, atol=1e-5)
+    np.testing.assert_allclose(one.ema, eight.ema, atol=1e-5)
+    assert not np.array_equal(one.params, one.ema)
+
+
+def test_the_layout_gives_names_and_back(config):
+    _, state, layout, _ = set_up(config, optax.identity())
+    tree = layout.to_tree(state.params)
+    assert tree["encoder"]["conv_in"]["kernel"].shape == (3, 3, 3, 4)
+    np.testing.assert_array_equal(layout.to_vector(tree), state.params)
+    assert layout.size == sum(leaf.size for leaf in jax.tree.leaves(tree))
