@@ -88,7 +88,7 @@ class DirectHead(nn.Module):
         opacity = jnp.ones(x.shape[:4], jnp.float32)
         gaussians = splatting.Gaussians(
             offset=place + self.max_offset * jnp.tanh(x[..., 0:2]),
-            sigma=0.3 * jnp.exp(x[..., 2:4]),
+            sigma=0.3 * jnp.exp(2 * jnp.tanh(x[..., 2:4] / 2)),
             rho=x[..., 4],
             opacity=opacity if mask is None else jnp.where(mask, opacity, 0.0),
             value=x[..., 5:8],

@@ -43,7 +43,9 @@ class ResidualBlock(nn.Module):
         """The block's output, zero outside `mask`."""
         y = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(x)
         y = masked(nn.relu(y), mask)
-        y = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_1")(y)
+        # Small at first, so that the features do not grow from block to block.
+        small = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
+        y = nn.Conv(self.channels, (3, 3), dtype=self.dtype, kernel_init=small, name="conv_1")(y)
         return masked(x + y * jnp.asarray(self.res_scale, y.dtype), mask)
 
 
