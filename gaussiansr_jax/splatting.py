@@ -19,7 +19,6 @@ correlation, a Gaussian without offset that is left out contributes at most
 |α v| exp(-(r + 1/2)² / (2 Σ_max)), Σ_max the larger of its two variances.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -60,56 +59,75 @@ def bounded_rho(rho: Float[Array, "..."]) -> Float[Array, "..."]:
     return MAX_RHO * jnp.tanh(rho / MAX_RHO)
 
 
-def log_weight(
-    delta: Float[Array, "... 2"],
-    sigma: Float[Array, "... 2"],
-    rho: Float[Array, "..."],
-    footprint: Float[Array, "2"],
-) -> Float[Array, "..."]:
-    """Logarithm of a Gaussian of height 1, convolved with the pixel, at `delta` from its center.
+class Kernels(NamedTuple):
+    """Gaussians at one output scale, ready to be evaluated: all that does not depend on a query.
 
-    The convolution has covariance Σ' = Σ + diag(footprint²) and height sqrt(|Σ| / |Σ'|), so the
-    result is -q / 2 + log(|Σ| / |Σ'|) / 2. It is computed from z = delta / sqrt(diag Σ') and the
-    correlations r of Σ and r' of Σ', so that nothing overflows or cancels:
-    q = (z_y² - 2 r' z_y z_x + z_x²) / (1 - r'²).
+    Attributes:
+      offset: as `Gaussians.offset`.
+      precision: Σ'⁻¹ as (yy, yx, xx), Σ' = Σ + diag(footprint²).
+      height: what multiplies exp(-q / 2); in a normalized field its logarithm.
+      value: as `Gaussians.value`.
     """
-    sigma = jnp.clip(sigma, -MAX_SIGMA, MAX_SIGMA)
+
+    offset: Float[Array, "... 2"]
+    precision: Float[Array, "... 3"]
+    height: Float[Array, "..."]
+    value: Float[Array, "... channels"]
+
+
+def at_footprint(
+    gaussians: Gaussians, footprint: Float[Array, "2"], normalized: bool = False
+) -> Kernels:
+    """The Gaussians convolved with the output pixel.
+
+    The convolution of a Gaussian of height α has covariance Σ' = Σ + diag(footprint²) and height
+    α sqrt(|Σ| / |Σ'|). Both are computed from standard deviations and correlations, so that nothing
+    overflows or cancels.
+
+    Args:
+      gaussians: any number of Gaussians.
+      footprint: standard deviation of the output pixel (y, x), in LR pixels.
+      normalized: whether they belong to a normalized field.
+    """
+    sigma = jnp.clip(gaussians.sigma, -MAX_SIGMA, MAX_SIGMA)
     variance = jnp.square(sigma) + MIN_VARIANCE
     pixel = jax.lax.expand_dims(jnp.square(footprint), range(sigma.ndim - 1))
-    inverse = jax.lax.rsqrt(variance + pixel)  # 1 / standard deviations under Σ'
-    z = delta * inverse
-    shrink = variance * jnp.square(inverse)  # variances under Σ / those under Σ'
+    inverse = jax.lax.rsqrt(variance + pixel)  # 1 / standard deviations of Σ'
+    shrink = variance * jnp.square(inverse)  # variances of Σ / those of Σ'
     area = shrink[..., 0] * shrink[..., 1]
-    r = bounded_rho(rho) * jnp.prod(sigma * jax.lax.rsqrt(variance), -1)
+    r = bounded_rho(gaussians.rho) * jnp.prod(sigma * jax.lax.rsqrt(variance), -1)
     wide_r = r * jnp.sqrt(area)
     remaining = 1 - jnp.square(wide_r)
-    zy, zx = z[..., 0], z[..., 1]
-    q = (zy * zy - 2 * wide_r * zy * zx + zx * zx) / remaining
-    return 0.5 * (jnp.log(area * (1 - jnp.square(r)) / remaining) - q)
+    iy, ix = inverse[..., 0], inverse[..., 1]
+    precision = jnp.stack([iy * iy, -wide_r * iy * ix, ix * ix], -1) / remaining[..., None]
+    height = jnp.sqrt(area * (1 - jnp.square(r)) / remaining)
+    if normalized:
+        present = gaussians.opacity > 0
+        log_height = jnp.log(height * jnp.where(present, gaussians.opacity, 1.0))
+        height = jnp.where(present, log_height, _LOG_ZERO)
+    else:
+        height = gaussians.opacity * height
+    return Kernels(gaussians.offset, precision, height, gaussians.value)
 
 
 def field_at(
-    delta: Float[Array, "gaussians 2"],
-    gaussians: Gaussians,
-    footprint: Float[Array, "2"],
-    normalized: bool,
+    delta: Float[Array, "gaussians 2"], kernels: Kernels, normalized: bool
 ) -> Float[Array, "channels"]:
     """The field at one query.
 
     Args:
       delta: the query minus each Gaussian's center, (y, x), in LR pixels.
-      gaussians: N Gaussians.
-      footprint: standard deviation of the output pixel (y, x), in LR pixels.
+      kernels: N Gaussians.
       normalized: whether to divide by the sum of the weights.
     """
-    log_w = log_weight(delta, gaussians.sigma, gaussians.rho, footprint)
-    if normalized:  # a softmax: finite however far the nearest Gaussian is
-        present = gaussians.opacity > 0
-        log_opacity = jnp.log(jnp.where(present, gaussians.opacity, 1.0))
-        weights = jax.nn.softmax(jnp.where(present, log_opacity + log_w, _LOG_ZERO))
+    yy, yx, xx = (kernels.precision[:, i] for i in range(3))
+    dy, dx = delta[:, 0], delta[:, 1]
+    q = yy * dy * dy + 2 * yx * dy * dx + xx * dx * dx
+    if normalized:  # finite however far the nearest Gaussian is
+        weights = jax.nn.softmax(kernels.height - 0.5 * q)
     else:
-        weights = gaussians.opacity * jnp.exp(log_w)
-    return jnp.sum(weights[:, None] * gaussians.value, axis=0)
+        weights = kernels.height * jnp.exp(-0.5 * q)
+    return jnp.sum(weights[:, None] * kernels.value, axis=0)
 
 
 def splat_dense(
@@ -123,10 +141,9 @@ def splat_dense(
     pixel = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
     center = pixel[:, :, None].astype(queries.dtype) + gaussians.offset
     center = center.reshape(height * width * count, 2)
-    flat = jax.tree.map(lambda x: x.reshape(height * width * count, *x.shape[3:]), gaussians)
-    return jax.vmap(lambda query: field_at(query[None] - center, flat, footprint, normalized))(
-        queries
-    )
+    kernels = at_footprint(gaussians, footprint, normalized)
+    flat = jax.tree.map(lambda x: x.reshape(height * width * count, *x.shape[3:]), kernels)
+    return jax.vmap(lambda query: field_at(query[None] - center, flat, normalized))(queries)
 
 
 def splat(
@@ -154,12 +171,12 @@ def splat(
     count = gaussians.rho.shape[2]
     size = gaussians.rho.shape[:2] if size is None else size
     side = 2 * radius + 1
-    padded = _padded(gaussians, radius)
+    source = _windows_source(gaussians, footprint, radius, normalized)
 
     def one_query(query: Float[Array, "2"]) -> Float[Array, "channels"]:
         y, x = nearest_index(query[0], size[0]), nearest_index(query[1], size[1])
-        window = jax.lax.dynamic_slice(padded, (y, x, 0, 0), (side, side, count, padded.shape[-1]))
-        return _field_in_window(query, y, x, window, footprint, normalized)
+        window = jax.lax.dynamic_slice(source, (y, x, 0, 0), (side, side, count, source.shape[-1]))
+        return _field_in_window(query, y, x, window, normalized)
 
     return jax.vmap(one_query)(queries)
 
@@ -181,25 +198,35 @@ def splat_grid(
     count = gaussians.rho.shape[2]
     size = gaussians.rho.shape[:2] if size is None else size
     side = 2 * radius + 1
-    padded = _padded(gaussians, radius)
-    channels = padded.shape[-1]
+    source = _windows_source(gaussians, footprint, radius, normalized)
+    parameters = source.shape[-1]
     y, x = nearest_index(ys, size[0]), nearest_index(xs, size[1])
     shift = jnp.arange(side, dtype=jnp.int32)
-    windows = take(padded.reshape(*padded.shape[:2], count * channels), jnp.add.outer(y, shift))
+    windows = take(source.reshape(*source.shape[:2], -1), jnp.add.outer(y, shift))
     windows = windows.reshape(-1, *windows.shape[2:])  # [height side, width, parameters]
     windows = jax.vmap(take, (0, None))(windows, jnp.add.outer(x, shift))
-    windows = windows.reshape(len(ys), side, len(xs), side, count, channels)
+    windows = windows.reshape(len(ys), side, len(xs), side, count, parameters)
 
     def one_query(y_at, x_at, y, x, window):
-        return _field_in_window(jnp.stack([y_at, x_at]), y, x, window, footprint, normalized)
+        return _field_in_window(jnp.stack([y_at, x_at]), y, x, window, normalized)
 
     one_row = jax.vmap(one_query, (None, 0, None, 0, 1))
     return jax.vmap(one_row, (0, None, 0, None, 0))(ys, xs, y, x, windows)
 
 
-def _padded(gaussians: Gaussians, radius: int) -> Float[Array, "height width gaussians parameters"]:
-    """All parameters in one array, so that a window is one read, with empty pixels around it."""
-    return jnp.pad(pack(gaussians), ((radius, radius), (radius, radius), (0, 0), (0, 0)))
+def _windows_source(
+    gaussians: Gaussians, footprint: Float[Array, "2"], radius: int, normalized: bool
+) -> Float[Array, "height width gaussians parameters"]:
+    """The kernels with pixels of no weight around them, in one array: a window is one read."""
+    kernels = at_footprint(gaussians, footprint, normalized)
+
+    def padded(x: Float[Array, "height width ..."], value: float = 0.0) -> Array:
+        rest = [(0, 0)] * (x.ndim - 2)
+        return jnp.pad(x, [(radius, radius)] * 2 + rest, constant_values=value)
+
+    height = padded(kernels.height, _LOG_ZERO if normalized else 0.0)
+    parts = padded(kernels.offset), padded(kernels.precision), height[..., None]
+    return jnp.concatenate([*parts, padded(kernels.value)], -1)
 
 
 def _field_in_window(
@@ -207,31 +234,15 @@ def _field_in_window(
     y: Int[Array, ""],
     x: Int[Array, ""],
     window: Float[Array, "side side gaussians parameters"],
-    footprint: Float[Array, "2"],
     normalized: bool,
 ) -> Float[Array, "channels"]:
     """The field of the window around the LR pixel (y, x)."""
-    side = window.shape[0]
-    offset = jnp.arange(side, dtype=jnp.int32) - side // 2
-    near = unpack(window)
-    pixel_y = (y + offset).astype(query.dtype)[:, None, None]
-    pixel_x = (x + offset).astype(query.dtype)[None, :, None]
-    delta_y = query[0] - pixel_y - near.offset[..., 0]
-    delta_x = query[1] - pixel_x - near.offset[..., 1]
-    delta = jnp.stack([delta_y, delta_x], -1)
-    number = math.prod(delta.shape[:3])
-    flat = jax.tree.map(lambda v: v.reshape(number, *v.shape[3:]), near)
-    return field_at(delta.reshape(number, 2), flat, footprint, normalized)
-
-
-def pack(gaussians: Gaussians) -> Float[Array, "... parameters"]:
-    """All parameters along one last axis: offset, sigma, rho, opacity, value."""
-    offset, sigma, rho, opacity, value = gaussians
-    return jnp.concatenate([offset, sigma, rho[..., None], opacity[..., None], value], -1)
-
-
-def unpack(packed: Float[Array, "... parameters"]) -> Gaussians:
-    """The inverse of `pack`."""
-    return Gaussians(
-        packed[..., 0:2], packed[..., 2:4], packed[..., 4], packed[..., 5], packed[..., 6:]
-    )
+    side, _, count, _ = window.shape
+    number = side * side * count
+    step = jnp.arange(side, dtype=jnp.int32) - side // 2
+    from_y = (query[0] - (y + step).astype(query.dtype))[:, None, None]
+    from_x = (query[1] - (x + step).astype(query.dtype))[None, :, None]
+    delta = jnp.stack([from_y - window[..., 0], from_x - window[..., 1]], -1)
+    flat = window.reshape(number, -1)
+    kernels = Kernels(flat[:, 0:2], flat[:, 2:5], flat[:, 5], flat[:, 6:])
+    return field_at(delta.reshape(number, 2), kernels, normalized)

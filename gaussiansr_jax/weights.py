@@ -16,7 +16,7 @@ import safetensors.numpy
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import atomic_write
 
-DEFAULT_WEIGHTS = "gaussiansr-edsr-baseline"
+DEFAULT_WEIGHTS = "gaussiansr-direct-edsr-baseline"
 FORMAT = "gaussiansr-jax"
 SHIPPED = Path(__file__).parent / "weights"
 

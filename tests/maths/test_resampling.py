@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -55,6 +55,7 @@ def test_interpolation_inside_padding_ignores_the_padding():
     np.testing.assert_allclose(result[..., 0], TORCH_3X11, atol=1e-4)
 
 
+@settings(max_examples=6)
 @given(st.integers(8, 40), st.integers(8, 40), st.integers(4, 60), st.integers(4, 60))
 def test_renormalized_resize_equals_pillow(height, width, out_height, out_width):
     image = np.random.default_rng(0).random((height, width), np.float32)
@@ -63,6 +64,7 @@ def test_renormalized_resize_equals_pillow(height, width, out_height, out_width)
     np.testing.assert_allclose(ours[..., 0], np.asarray(pillow), atol=2e-5)
 
 
+@settings(max_examples=6)
 @given(st.integers(12, 30), st.floats(1, 4))
 def test_symmetric_boundary_is_that_of_the_mirrored_signal(length, scale):
     # Mirroring the signal at both ends and cutting the middle out of the result is the same.

@@ -65,7 +65,8 @@ def test_one_gaussian_by_hand():
     gaussian = splatting.Gaussians(
         jnp.zeros((1, 2)), jnp.array([[1.0, 2.0]]), jnp.zeros(1), jnp.array([0.5]), jnp.ones((1, 1))
     )
-    value = splatting.field_at(jnp.array([[1.0, 2.0]]), gaussian, jnp.zeros(2), False)
+    kernels = splatting.at_footprint(gaussian, jnp.zeros(2))
+    value = splatting.field_at(jnp.array([[1.0, 2.0]]), kernels, False)
     np.testing.assert_allclose(value, [0.5 * np.exp(-1)], rtol=1e-3)
 
 

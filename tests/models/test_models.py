@@ -37,6 +37,7 @@ def grid(height=8, width=6):
     return ys, grid_positions(width, SCALE[:, 1], jnp.array([2, 0])), 1 / SCALE
 
 
+@partial(jax.jit, static_argnums=0)
 def render(model, params, lr, size=None, at=None):
     field = model.apply({"params": params}, lr, size, method="prepare")
     return model.apply({"params": params}, field, *(at or grid()), method="render")
@@ -45,9 +46,14 @@ def render(model, params, lr, size=None, at=None):
 def test_grid_equals_scattered_queries(model_and_params):
     model, params = model_and_params
     ys, xs, cell = grid()
-    field = model.apply({"params": params}, LR, method="prepare")
     coords = grid_queries(ys, xs).reshape(2, -1, 2)
-    scattered = model.apply({"params": params}, field, coords, cell, method="query")
+
+    @jax.jit
+    def query(params):
+        field = model.apply({"params": params}, LR, method="prepare")
+        return model.apply({"params": params}, field, coords, cell, method="query")
+
+    scattered = query(params)
     dense = render(model, params, LR)
     assert dense.dtype == jnp.float32
     assert float(dense.std()) > 1e-3
@@ -65,8 +71,8 @@ def test_padding_changes_nothing(model_and_params):
 
 def test_samples_do_not_depend_on_their_batch_mates(model_and_params):
     model, params = model_and_params
-    alone = render(model, params, LR[:1], at=[v[:1] for v in grid()])
-    np.testing.assert_allclose(render(model, params, LR)[:1], alone, atol=1e-6)
+    alone = render(model, params, LR[:1], at=tuple(v[:1] for v in grid()))
+    np.testing.assert_allclose(render(model, params, LR)[:1], alone, atol=1e-5)
 
 
 def test_receptive_radius_is_tight_enough_to_tile_by(model_and_params):
@@ -91,7 +97,7 @@ def test_all_parameters_get_finite_gradients(model_and_params):
         field = apply(LR, train=True, temperature=0.8, method="prepare")
         return jnp.mean(jnp.abs(apply(field, *grid(), method="render") - 0.3))
 
-    gradients = jax.grad(loss)(params)
+    gradients = jax.jit(jax.grad(loss))(params)
     chex.assert_tree_all_finite(gradients)
     unused = ("classifier", "sigma_y", "sigma_x", "rho", "opacity")
     for path, gradient in jax.tree.leaves_with_path(gradients):
@@ -105,10 +111,11 @@ def test_bfloat16_computes_with_float32_parameters(model_and_params):
     low = models.SuperResolver(
         model.encoder.clone(dtype=jnp.bfloat16), model.head.clone(dtype=jnp.bfloat16)
     )
-    chex.assert_type(jax.tree.leaves(low.init(jax.random.key(0), LR)["params"]), jnp.float32)
+    shapes = jax.eval_shape(low.init, jax.random.key(0), LR)["params"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
     exact, rounded = render(model, params, LR), render(low, params, LR)
     assert rounded.dtype == jnp.float32
-    assert 0 < float(jnp.abs(exact - rounded).max()) < 0.1 * float(jnp.abs(exact).max())
+    assert 0 < float(jnp.abs(exact - rounded).max()) < 0.2 * float(jnp.abs(exact).max())
 
 
 def test_training_selection_is_random_and_evaluation_is_not():
