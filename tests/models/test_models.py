@@ -161,3 +161,13 @@ def test_direct_head_reproduces_constant_images_at_every_scale():
 def test_unknown_names_are_said(config, message):
     with pytest.raises(UserError, match=message):
         models.build(config)
+
+
+def test_liif_is_continuous_at_the_center_line_of_the_outermost_pixels():
+    # There all four areas of the blending vanish together.
+    model = models.build({"encoder": ENCODER, "head": HEADS[2]})
+    params = model.init(jax.random.key(0), LR)["params"]
+    field = model.apply({"params": params}, LR[:1], method="prepare")
+    around = jnp.array([[[y, 2.3] for y in (-1e-4, -1e-7, 0.0, 1e-7, 1e-4)]])
+    colors = model.apply({"params": params}, field, around, jnp.ones((1, 2)) / 3, method="query")
+    np.testing.assert_allclose(colors[0], jnp.broadcast_to(colors[0, :1], (5, 3)), atol=1e-3)
