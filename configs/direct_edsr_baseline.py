@@ -9,20 +9,11 @@ encoder of the paper's model, the shipped weights (gaussiansr_jax/weights/README
 
 from ml_collections import ConfigDict
 
-from gaussiansr_jax.training.config import default_config
+from configs import gaussiansr_edsr_baseline
 
 
 def get_config() -> ConfigDict:
-    """The settings."""
-    config = default_config()
+    """The settings: another head, and the same training, so that heads can be compared."""
+    config = gaussiansr_edsr_baseline.get_config()
     config.model.head = ConfigDict({"name": "direct"})
-    config.source = "folder:data/train"
-    config.val_images = 32
-    config.steps = 60_000
-    config.batch_size = 16
-    config.learning_rate = 4e-4
-    config.schedule = "cosine"
-    config.final_learning_rate = 1e-6
-    config.warmup_steps = 500
-    config.clip_norm = 1.0
     return config
