@@ -22,7 +22,7 @@ def cubic_kernel(x: Float[Array, "..."], a: float) -> Float[Array, "..."]:
     """Keys' cubic convolution kernel with parameter `a`, support (-2, 2).
 
     References:
-      R. Keys, "Cubic convolution interpolation for digital image processing", 1981, eq. (4).
+      R. Keys, "Cubic convolution interpolation for digital image processing", 1981.
     """
     x = jnp.abs(x)
     near = ((a + 2) * x - (a + 3)) * x * x + 1

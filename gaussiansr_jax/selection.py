@@ -1,7 +1,7 @@
 """Which of the K learned kernels a pixel uses: Gumbel-softmax and its deterministic limits.
 
 References:
-  GaussianSR (arXiv 2407.18046), section 3.2 (kernel classifier).
+  GaussianSR (arXiv 2407.18046): its classifier over a bank of learned kernels.
   E. Jang, S. Gu, B. Poole, "Categorical reparameterization with Gumbel-softmax", 2017.
 """
 

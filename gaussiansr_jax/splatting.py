@@ -3,7 +3,7 @@
 Every LR pixel carries G Gaussians with center μ, covariance Σ, opacity α and a value v. With
 q(x) = (x - μ)ᵀ Σ⁻¹ (x - μ) the field is
 
-    f(x) = Σ α v exp(-q(x) / 2)                             (GaussianSR, arXiv 2407.18046, sec. 3.3)
+    f(x) = Σ α v exp(-q(x) / 2)                                      (GaussianSR, arXiv 2407.18046)
 
 or, normalized, f(x) = Σ α v exp(-q(x) / 2) / Σ α exp(-q(x) / 2), a partition of unity. Positions
 and standard deviations are in LR pixels, so that a field has no scale of its own. `footprint` is

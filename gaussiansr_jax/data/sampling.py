@@ -87,7 +87,7 @@ def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sa
     """Draws a tile, a scale, an HR crop, its LR image, a patch of queries, and a reflection.
 
     The HR crop has side `h = round(L * scale)`, so that the true scale is `h / L`. The LR image is
-    its antialiased cubic reduction as Pillow makes it (LIIF, section 4.1), rounded to 8 bits.
+    its antialiased cubic reduction as Pillow makes it, as in LIIF, rounded to 8 bits.
     A reflection commutes with the reduction, so it is applied to the LR image and the patch.
 
     Args:

@@ -86,7 +86,7 @@ class GaussianSRHead(nn.Module):
         temperature: ArrayLike,
         noise: Float[Array, "batch height width kernels"] | None = None,
     ) -> GaussianSRField:
-        """Selects the kernel of each LR pixel (paper, section 3.2), by `noise` if it is given."""
+        """Selects the kernel of each LR pixel, by `noise` if it is given."""
         del lr
         logits = self.classifier(features).astype(jnp.float32)
         if noise is not None:
@@ -155,7 +155,7 @@ class GaussianSRHead(nn.Module):
         return jnp.where(inside, features, jnp.zeros((), features.dtype))
 
     def _splat(self, splat, field, positions, cell):
-        """The Gaussian field of the first channels (paper, section 3.3)."""
+        """The Gaussian field of the first channels (the paper's first stream)."""
         kernels = field.kernels[:, :, :, None]
         gaussians = splatting.Gaussians(
             offset=jnp.zeros_like(kernels[..., :2]),
@@ -173,7 +173,7 @@ class GaussianSRHead(nn.Module):
         return splatted.astype(field.features.dtype)
 
     def _decode(self, coef, freq, relative, cell):
-        """RGB from amplitude, frequency, phase and MLP (paper, section 3.4; LTE)."""
+        """RGB from amplitude, frequency, phase and MLP, as in LTE (arXiv 2111.08918)."""
         freq = freq.astype(jnp.float32)
         freq = freq.reshape(*freq.shape[:-1], self.hidden // 2, 2)
         z = freq[..., 0] * relative[..., :1] + freq[..., 1] * relative[..., 1:]

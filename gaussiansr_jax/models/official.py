@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from gaussiansr_jax.coordinates import output_size
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.resampling import cubic_matrix
 
@@ -58,22 +59,18 @@ def scale_for(lr_size: tuple[int, int], size: tuple[int, int]) -> float:
       UserError: no single scale gives this height and this width.
     """
     for scale in (size[0] / lr_size[0], size[1] / lr_size[1]):
-        if output_size(lr_size, scale) == tuple(size):
+        if output_size(lr_size, (scale, scale)) == tuple(size):
             return scale
     low = max((out - 0.5) / n for out, n in zip(size, lr_size, strict=True))
     high = min((out + 0.5) / n for out, n in zip(size, lr_size, strict=True))
-    if low < high and output_size(lr_size, (low + high) / 2) == tuple(size):
-        return (low + high) / 2
+    middle = (low + high) / 2
+    if low < high and output_size(lr_size, (middle, middle)) == tuple(size):
+        return middle
     raise UserError(
         f"the official GaussianSR has one scale for both axes and cannot enlarge "
         f"{lr_size[0]}x{lr_size[1]} to {size[0]}x{size[1]} (height x width); "
         "keep the aspect ratio, or use weights with splatting='field'"
     )
-
-
-def output_size(lr_size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Output height and width of the official code, halves rounded to even."""
-    return round(lr_size[0] * scale), round(lr_size[1] * scale)
 
 
 def tile_size(scale: float, stamp: int = STAMP) -> int:
@@ -169,7 +166,7 @@ def splat(
     image = jnp.clip(image, 0.0, 1.0)
     batch, rows, _, cols, _, channels = image.shape
     image = image.reshape(batch, rows * side, cols * side, channels)
-    return resize(image, output_size(features.shape[1:3], scale))
+    return resize(image, output_size(features.shape[1:3], (scale, scale)))
 
 
 def pixel_centers(length: int) -> Float[np.ndarray, "length"]:

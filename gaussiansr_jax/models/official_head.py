@@ -5,6 +5,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from gaussiansr_jax.coordinates import output_size
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.models import official
 from gaussiansr_jax.models.gaussiansr import GaussianSRHead
@@ -86,7 +87,7 @@ class OfficialGaussianSRHead(GaussianSRHead):
         lr_size, splatted = field.features.shape[1:3], self.splat_channels
         streams = [
             official.splat(field.features[..., :splatted], field.kernels, scale, self.stamp),
-            official.resize(field.features[..., splatted:], official.output_size(lr_size, scale)),
+            official.resize(field.features[..., splatted:], output_size(lr_size, (scale, scale))),
         ]
         return jnp.concatenate([s.astype(field.features.dtype) for s in streams], -1)
 
@@ -105,9 +106,9 @@ class OfficialGaussianSRHead(GaussianSRHead):
         """
         lr_size = field.features.shape[1:3]
         scale = official.scale_for(lr_size, size) if scale is None else scale
-        if official.output_size(lr_size, scale) != tuple(size):
+        if output_size(lr_size, (scale, scale)) != tuple(size):
             raise UserError(
-                f"the official GaussianSR makes {official.output_size(lr_size, scale)} of "
+                f"the official GaussianSR makes {output_size(lr_size, (scale, scale))} of "
                 f"{lr_size} at scale {scale:g}, not {tuple(size)} (height, width)"
             )
         padded = jnp.pad(self.hr_features(field, scale), ((0, 0), (1, 1), (1, 1), (0, 0)))

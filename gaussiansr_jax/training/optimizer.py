@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 def build_schedule(config: ConfigDict) -> optax.Schedule:
     """The learning rate as a function of the step, float32.
 
-    "step": times `decay_factor` at each of the fractions `milestones` of `steps` (LIIF, section
-    4.1). "cosine": from `learning_rate` at the end of the warm-up to `final_learning_rate` at the
-    end. Before, a linear warm-up of `warmup_steps` from zero.
+    "step": times `decay_factor` at each of the fractions `milestones` of `steps`, as LIIF's
+    and GaussianSR's code do. "cosine": from `learning_rate` at the end of the warm-up to
+    `final_learning_rate` at the end. Before, a linear warm-up of `warmup_steps` from zero.
     """
     peak, last, warmup = config.learning_rate, config.final_learning_rate, config.warmup_steps
     milestones = jnp.array([round(part * config.steps) for part in config.milestones], jnp.int32)

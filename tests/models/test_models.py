@@ -133,19 +133,19 @@ def test_training_selection_is_random_and_evaluation_is_not():
 def test_direct_head_reproduces_constant_images_at_every_scale():
     model = models.build({"encoder": ENCODER, "head": HEADS[3]})
     params = model.init(jax.random.key(0), LR)["params"]
-    # No color residual: the result is the bicubic stream's, whatever shapes the Gaussians have.
+    # All Gaussians carry one color: whatever their shapes, the normalized field must be that color.
     out = params["head"]["out"]
     bias = jax.random.normal(jax.random.key(1), out["bias"].shape)
     is_color = jnp.arange(bias.size) % 8 >= 5
     params["head"]["out"] = {
         "kernel": jnp.zeros_like(out["kernel"]),
-        "bias": jnp.where(is_color, 0.0, bias),
+        "bias": jnp.where(is_color, 0.2, bias),
     }
     image = jnp.full((1, 7, 9, 3), 0.4)
     for scale in (1.0, 3.3, 30.0):
         positions = grid_positions(11, jnp.array([scale]))
         at = positions, positions, jnp.full((1, 2), 1 / scale, jnp.float32)
-        np.testing.assert_allclose(render(model, params, image, at=at), 0.4, atol=1e-5)
+        np.testing.assert_allclose(render(model, params, image, at=at), 0.4 + 0.1, atol=1e-5)
 
 
 @pytest.mark.parametrize(
