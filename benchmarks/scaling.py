@@ -35,6 +35,16 @@ WEAK_BATCH, STRONG_BATCH = 16, 64
 REPEATS = 5
 
 
+def base_config(head: str, tiny: bool) -> ConfigDict:
+    """The config of a training run with a head; a small model and small patches for `tiny`."""
+    config = default_config()
+    config.model.head = ConfigDict({"name": head})
+    if tiny:
+        config.model.encoder = ConfigDict({"name": "edsr-baseline", "channels": 8, "blocks": 1})
+        config.lr_size = config.query_size = 8
+    return config
+
+
 class Setting:
     """A model, its state on the host and a pool of photographs."""
 
@@ -134,11 +144,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a small model, for CPUs")
     args = parser.parse_args()
 
-    config = default_config()
-    config.model.head = ConfigDict({"name": args.head})
-    if args.tiny:
-        config.model.encoder = ConfigDict({"name": "edsr-baseline", "channels": 8, "blocks": 1})
-        config.lr_size = config.query_size = 8
+    config = base_config(args.head, args.tiny)
     devices = jax.local_devices()
     counts = [2**i for i in range(len(devices).bit_length())]
     kind = devices[0].device_kind

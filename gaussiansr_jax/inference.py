@@ -74,6 +74,7 @@ class Upscaler:
         self.model = models.build(self.config)
         self.params = jax.device_put(params)
         self._encode = jax.jit(self._encode_fn)
+        self._at_scale = jax.jit(self._at_scale_fn)
         self._render = jax.jit(self._render_fn, static_argnames="as_uint8")
         self._render_whole = jax.jit(
             self._render_whole_fn, static_argnames=("size", "scale", "as_uint8")
@@ -114,10 +115,14 @@ class Upscaler:
         field = jax.eval_shape(self._encode, self.params, lr, size)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
 
+    def at_scale(self, field: Any, cell: np.ndarray) -> Any:
+        """What all blocks of an output whose pixels are `cell` [1, 2] LR pixels have in common."""
+        return self._at_scale(self.params, field, cell)
+
     def render(
         self, field: Any, ys: np.ndarray, xs: np.ndarray, cell: np.ndarray, as_uint8: bool
     ) -> jax.Array:
-        """One block [Y, X, 3] of output, still on the device; arguments as `model.render`."""
+        """One block [Y, X, 3] of output, on the device; arguments as `model.render_at_scale`."""
         return self._render(self.params, field, ys, xs, cell, as_uint8=as_uint8)
 
     def render_whole(
@@ -130,9 +135,12 @@ class Upscaler:
         lr = lr.astype(jnp.float32) / 255 if lr.dtype == jnp.uint8 else lr
         return self.model.apply({"params": params}, lr, size, method="prepare")
 
+    def _at_scale_fn(self, params, field, cell):
+        return self.model.apply({"params": params}, field, cell, method="at_scale")
+
     def _render_fn(self, params, field, ys, xs, cell, as_uint8):
         variables = {"params": params}
-        rgb = self.model.apply(variables, field, ys, xs, cell, method="render")[0]
+        rgb = self.model.apply(variables, field, ys, xs, cell, method="render_at_scale")[0]
         return _finished(rgb, as_uint8)
 
     def _render_whole_fn(self, params, field, size, scale, as_uint8):

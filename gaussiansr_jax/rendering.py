@@ -84,6 +84,7 @@ class Prepared:
         as_uint8 = self.image.dtype == np.uint8
         for rows, cols in self._windows(size):
             field = self._field((rows.start, rows.length), (cols.start, cols.length))
+            field = up.at_scale(field, cell)
             for top, bottom in tiling.blocks(rows.out_start, rows.out_stop, up.block):
                 y = _local(top, up.block, scales[0], rows.start)
                 for left, right in tiling.blocks(cols.out_start, cols.out_stop, up.block):

@@ -12,6 +12,8 @@ denominator of a normalized field), so that no scale aliases.
 
 `field_at` is the definition, a function of one query. `splat_dense` vmaps it over queries with all
 Gaussians of the image: the oracle. `splat` does so with the LR pixels around each query.
+`splat_grid` is `splat` on a regular grid, without gathers, and on NVIDIA GPUs one kernel
+(`splatting_gpu`).
 
 Truncation: `splat` with window radius r leaves out the LR pixels whose center is r + 1/2 or more
 from the query along some axis. Since q >= (x_y - μ_y)² / Σ_yy, and likewise for x, whatever the
@@ -19,14 +21,15 @@ correlation, a Gaussian without offset that is left out contributes at most
 |α v| exp(-(r + 1/2)² / (2 Σ_max)), Σ_max the larger of its two variances.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from gaussiansr_jax import splatting_gpu
 from gaussiansr_jax.coordinates import nearest_index
-from gaussiansr_jax.resampling import take
 
 # Limits that keep values and gradients finite for every parameter that an optimizer can reach:
 # smallest variance in LR pixels², largest standard deviation in LR pixels, largest |correlation|.
@@ -34,6 +37,10 @@ MIN_VARIANCE = 1e-4
 MAX_SIGMA = 1e3
 MAX_RHO = 0.99
 _LOG_ZERO = -1e30
+# Offset 2, precision 3, log weight 1; then come the values.
+_FIRST_VALUE = 6
+# Rows of a grid that XLA evaluates at once: enough to be busy, few enough for the caches of a CPU.
+_ROWS = 8
 
 
 class Gaussians(NamedTuple):
@@ -65,13 +72,13 @@ class Kernels(NamedTuple):
     Attributes:
       offset: as `Gaussians.offset`.
       precision: Σ'⁻¹ as (yy, yx, xx), Σ' = Σ + diag(footprint²).
-      height: what multiplies exp(-q / 2); in a normalized field its logarithm.
-      value: as `Gaussians.value`.
+      log_weight: what is added to -q / 2; 0 in a field that is not normalized.
+      value: as `Gaussians.value`, times the height if the field is not normalized.
     """
 
     offset: Float[Array, "... 2"]
     precision: Float[Array, "... 3"]
-    height: Float[Array, "..."]
+    log_weight: Float[Array, "..."]
     value: Float[Array, "... channels"]
 
 
@@ -101,13 +108,13 @@ def at_footprint(
     iy, ix = inverse[..., 0], inverse[..., 1]
     precision = jnp.stack([iy * iy, -wide_r * iy * ix, ix * ix], -1) / remaining[..., None]
     height = jnp.sqrt(area * (1 - jnp.square(r)) / remaining)
-    if normalized:
-        present = gaussians.opacity > 0
-        log_height = jnp.log(height * jnp.where(present, gaussians.opacity, 1.0))
-        height = jnp.where(present, log_height, _LOG_ZERO)
-    else:
-        height = gaussians.opacity * height
-    return Kernels(gaussians.offset, precision, height, gaussians.value)
+    if not normalized:
+        value = (gaussians.opacity * height)[..., None] * gaussians.value
+        return Kernels(gaussians.offset, precision, jnp.zeros_like(height), value)
+    present = gaussians.opacity > 0
+    log_height = jnp.log(height * jnp.where(present, gaussians.opacity, 1.0))
+    log_height = jnp.where(present, log_height, _LOG_ZERO)
+    return Kernels(gaussians.offset, precision, log_height, gaussians.value)
 
 
 def field_at(
@@ -122,11 +129,9 @@ def field_at(
     """
     yy, yx, xx = (kernels.precision[:, i] for i in range(3))
     dy, dx = delta[:, 0], delta[:, 1]
-    q = yy * dy * dy + 2 * yx * dy * dx + xx * dx * dx
-    if normalized:  # finite however far the nearest Gaussian is
-        weights = jax.nn.softmax(kernels.height - 0.5 * q)
-    else:
-        weights = kernels.height * jnp.exp(-0.5 * q)
+    log_weights = kernels.log_weight - 0.5 * (yy * dy * dy + 2 * yx * dy * dx + xx * dx * dx)
+    # A softmax is finite however far the nearest Gaussian is.
+    weights = jax.nn.softmax(log_weights) if normalized else jnp.exp(log_weights)
     return jnp.sum(weights[:, None] * kernels.value, axis=0)
 
 
@@ -168,15 +173,28 @@ def splat(
     Returns:
       `splat_dense` up to the truncation stated at the top of this module.
     """
-    count = gaussians.rho.shape[2]
     size = gaussians.rho.shape[:2] if size is None else size
     side = 2 * radius + 1
-    source = _windows_source(gaussians, footprint, radius, normalized)
+    source = _padded(kernel_planes(gaussians, footprint, normalized), radius, normalized)
+    count, parameters = source.shape[1:3]
+    step = jnp.arange(side, dtype=jnp.int32) - radius
 
     def one_query(query: Float[Array, "2"]) -> Float[Array, "channels"]:
         y, x = nearest_index(query[0], size[0]), nearest_index(query[1], size[1])
-        window = jax.lax.dynamic_slice(source, (y, x, 0, 0), (side, side, count, source.shape[-1]))
-        return _field_in_window(query, y, x, window, normalized)
+        window = jax.lax.dynamic_slice(source, (y, 0, 0, x), (side, count, parameters, side))
+        flat = jnp.moveaxis(window, 2, 3).reshape(side * count * side, parameters)
+        kernels = Kernels(flat[:, 0:2], flat[:, 2:5], flat[:, 5], flat[:, _FIRST_VALUE:])
+        from_y = query[0] - (y + step).astype(query.dtype)
+        from_x = query[1] - (x + step).astype(query.dtype)
+        shape = (side, count, side)
+        delta = jnp.stack(
+            [
+                jnp.broadcast_to(from_y[:, None, None], shape),
+                jnp.broadcast_to(from_x[None, None, :], shape),
+            ],
+            -1,
+        )
+        return field_at(delta.reshape(-1, 2) - kernels.offset, kernels, normalized)
 
     return jax.vmap(one_query)(queries)
 
@@ -190,59 +208,142 @@ def splat_grid(
     normalized: bool = False,
     size: Int[ArrayLike, "2"] | None = None,
 ) -> Float[Array, "height width channels"]:
-    """`splat` at every point of the regular grid ys × xs.
+    """`splat` at every point of the regular grid ys × xs, both rising.
 
-    The windows are read by rows, then by columns, so that the gradient is two matrix products
-    instead of a scatter (see `resampling.take`).
+    Differentiable in the Gaussians and the footprint, not in the positions.
     """
-    count = gaussians.rho.shape[2]
-    size = gaussians.rho.shape[:2] if size is None else size
-    side = 2 * radius + 1
-    source = _windows_source(gaussians, footprint, radius, normalized)
-    parameters = source.shape[-1]
-    y, x = nearest_index(ys, size[0]), nearest_index(xs, size[1])
-    shift = jnp.arange(side, dtype=jnp.int32)
-    windows = take(source.reshape(*source.shape[:2], -1), jnp.add.outer(y, shift))
-    windows = windows.reshape(-1, *windows.shape[2:])  # [height side, width, parameters]
-    windows = jax.vmap(take, (0, None))(windows, jnp.add.outer(x, shift))
-    windows = windows.reshape(len(ys), side, len(xs), side, count, parameters)
-
-    def one_query(y_at, x_at, y, x, window):
-        return _field_in_window(jnp.stack([y_at, x_at]), y, x, window, normalized)
-
-    one_row = jax.vmap(one_query, (None, 0, None, 0, 1))
-    return jax.vmap(one_row, (0, None, 0, None, 0))(ys, xs, y, x, windows)
+    planes = kernel_planes(gaussians, footprint, normalized)
+    return planes_on_grid(planes, ys, xs, radius, normalized, size)
 
 
-def _windows_source(
-    gaussians: Gaussians, footprint: Float[Array, "2"], radius: int, normalized: bool
-) -> Float[Array, "height width gaussians parameters"]:
-    """The kernels with pixels of no weight around them, in one array: a window is one read."""
+def kernel_planes(
+    gaussians: Gaussians, footprint: Float[Array, "2"], normalized: bool = False
+) -> Float[Array, "height gaussians parameters width"]:
+    """The [H, W, G] Gaussians of an image at one output scale, laid out for grids.
+
+    The parameters are those of `Kernels`, one after the other.
+    """
     kernels = at_footprint(gaussians, footprint, normalized)
-
-    def padded(x: Float[Array, "height width ..."], value: float = 0.0) -> Array:
-        rest = [(0, 0)] * (x.ndim - 2)
-        return jnp.pad(x, [(radius, radius)] * 2 + rest, constant_values=value)
-
-    height = padded(kernels.height, _LOG_ZERO if normalized else 0.0)
-    parts = padded(kernels.offset), padded(kernels.precision), height[..., None]
-    return jnp.concatenate([*parts, padded(kernels.value)], -1)
+    parts = kernels.offset, kernels.precision, kernels.log_weight[..., None], kernels.value
+    return jnp.moveaxis(jnp.concatenate(parts, -1), 1, 3)
 
 
-def _field_in_window(
-    query: Float[Array, "2"],
-    y: Int[Array, ""],
-    x: Int[Array, ""],
-    window: Float[Array, "side side gaussians parameters"],
+def planes_on_grid(
+    planes: Float[Array, "lr_height gaussians parameters lr_width"],
+    ys: Float[Array, "height"],
+    xs: Float[Array, "width"],
+    radius: int,
+    normalized: bool = False,
+    size: Int[ArrayLike, "2"] | None = None,
+) -> Float[Array, "height width channels"]:
+    """`splat_grid` of what `kernel_planes` made."""
+    size = (planes.shape[0], planes.shape[3]) if size is None else size
+    channels = planes.shape[2] - _FIRST_VALUE
+    if channels == 0:
+        return jnp.zeros((len(ys), len(xs), 0), ys.dtype)
+    near_y, near_x = nearest_index(ys, size[0]), nearest_index(xs, size[1])
+    field = _field_on_grid(planes, ys, xs, near_y, near_x, radius, normalized)
+    return jnp.moveaxis(field, 0, -1)
+
+
+def _padded(planes: Float[Array, "H G P W"], radius: int, normalized: bool) -> Array:
+    """`planes` with pixels of no weight around them."""
+    around = [(radius, radius), (0, 0), (0, 0), (radius, radius)]
+    padded = jnp.pad(planes, around)
+    if not normalized:
+        return padded
+    log_weight = jnp.pad(
+        planes[:, :, _FIRST_VALUE - 1], [around[0], *around[2:]], constant_values=_LOG_ZERO
+    )
+    return padded.at[:, :, _FIRST_VALUE - 1].set(log_weight)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _field_on_grid(
+    planes: Float[Array, "H G P W"],
+    ys: Float[Array, "Y"],
+    xs: Float[Array, "X"],
+    near_y: Int[Array, "Y"],
+    near_x: Int[Array, "X"],
+    radius: int,
     normalized: bool,
-) -> Float[Array, "channels"]:
-    """The field of the window around the LR pixel (y, x)."""
-    side, _, count, _ = window.shape
-    number = side * side * count
-    step = jnp.arange(side, dtype=jnp.int32) - side // 2
-    from_y = (query[0] - (y + step).astype(query.dtype))[:, None, None]
-    from_x = (query[1] - (x + step).astype(query.dtype))[None, :, None]
-    delta = jnp.stack([from_y - window[..., 0], from_x - window[..., 1]], -1)
-    flat = window.reshape(number, -1)
-    kernels = Kernels(flat[:, 0:2], flat[:, 2:5], flat[:, 5], flat[:, 6:])
-    return field_at(delta.reshape(number, 2), kernels, normalized)
+) -> Float[Array, "channels Y X"]:
+    """The field on the grid ys × xs, whose nearest LR pixels are `near_y`, `near_x`."""
+    return _forward(planes, ys, xs, near_y, near_x, radius, normalized)[0]
+
+
+def _forward(planes, ys, xs, near_y, near_x, radius, normalized):
+    static = {"radius": radius, "normalized": normalized}
+
+    def on_gpu(planes, *grid):
+        field, log_sum = splatting_gpu.forward(planes, *grid, **static)
+        return field, (planes, *grid, field, log_sum)
+
+    def elsewhere(planes, *grid):
+        field = _by_rows(planes, *grid, **static)
+        return field, (planes, *grid, field, jnp.zeros(field.shape[1:]))
+
+    return jax.lax.platform_dependent(
+        planes, ys, xs, near_y, near_x, cuda=on_gpu, default=elsewhere
+    )
+
+
+def _backward(radius, normalized, residual, gradient):
+    static = {"radius": radius, "normalized": normalized}
+
+    def on_gpu(residual, gradient):
+        return splatting_gpu.backward(*residual, gradient, **static)
+
+    def elsewhere(residual, gradient):
+        planes, *grid = residual[:5]
+        return jax.vjp(lambda planes: _by_rows(planes, *grid, **static), planes)[1](gradient)[0]
+
+    planes = jax.lax.platform_dependent(residual, gradient, cuda=on_gpu, default=elsewhere)
+    return planes, None, None, None, None
+
+
+_field_on_grid.defvjp(_forward, _backward)
+
+
+def _by_rows(
+    planes: Float[Array, "H G P W"],
+    ys: Float[Array, "Y"],
+    xs: Float[Array, "X"],
+    near_y: Int[Array, "Y"],
+    near_x: Int[Array, "X"],
+    *,
+    radius: int,
+    normalized: bool,
+) -> Float[Array, "channels Y X"]:
+    """The field on a grid in plain JAX, row by row.
+
+    In a row, log w = (A d + B) d + C with d = x - μ_x, where A, B, C depend on the Gaussian and y
+    alone. Their values, on the LR grid, reach the output pixels by products with one-hot matrices:
+    gathers are slow on CPUs and TPUs, and so are the scatters of their gradients.
+    """
+    side, count = 2 * radius + 1, planes.shape[1]
+    source = _padded(planes, radius, normalized)
+    width = source.shape[-1]
+    window = jnp.add.outer(jnp.arange(side, dtype=jnp.int32), near_x)
+    expand = jax.nn.one_hot(window.ravel(), width, axis=0, dtype=planes.dtype)  # [width, side X]
+    step = jnp.arange(side, dtype=jnp.int32) - radius
+    from_x = xs[None] - jnp.add.outer(step, near_x).astype(xs.dtype)
+
+    def one_row(row: tuple[Float[Array, ""], Int[Array, ""]]) -> Float[Array, "channels X"]:
+        y, near = row
+        rows = jax.lax.dynamic_slice_in_dim(source, near, side)
+        rows = jnp.moveaxis(rows, 2, 0).reshape(-1, side * count, width)
+        dy = jnp.repeat(y - (near + step).astype(y.dtype), count)[:, None] - rows[0]
+        center, yy, yx, xx, log_weight, *value = rows[1:]
+        a, b, c = -0.5 * xx, -yx * dy, log_weight - 0.5 * yy * dy * dy
+        rows = jnp.stack([center, a, b, c, *value]).reshape(-1, width)
+        rows = jnp.matmul(rows, expand, precision=jax.lax.Precision.HIGHEST)
+        # Few axes: jaxlib 0.10 on CPUs crashes in sums over arrays of eight.
+        rows = rows.reshape(-1, side * count, side, len(xs))
+        d = from_x[None] - rows[0]
+        log_weights = (rows[1] * d + rows[2]) * d + rows[3]
+        weights = jax.nn.softmax(log_weights, axis=(0, 1)) if normalized else jnp.exp(log_weights)
+        return jnp.sum(weights[None] * rows[4:], axis=(1, 2))
+
+    field = jax.lax.map(one_row, (ys, near_y))
+    return jnp.moveaxis(field, 0, 1)

@@ -38,7 +38,7 @@ class SuperResolver(nn.Module):
 
     Attributes:
       encoder: a module of `encoders`.
-      head: a module with `radius`, `prepare`, `query` and `render`.
+      head: a module with `radius`, `prepare`, `query`, `at_scale` and `render`.
     """
 
     encoder: nn.Module
@@ -84,14 +84,15 @@ class SuperResolver(nn.Module):
         Returns:
           The head's field, a pytree.
         """
-        mask = None if size is None else validity_mask(lr.shape, size)
+        padded, mask = size, None
         lr = 2 * lr - 1
-        if size is None:
+        if padded is None:
             size = jnp.broadcast_to(jnp.asarray(lr.shape[1:3], jnp.int32), (lr.shape[0], 2))
         else:
+            mask = validity_mask(lr.shape, size)
             lr = jnp.where(mask, lr, 0.0)
         given = {} if noise is None else {"noise": noise}
-        features = self.encoder(lr, mask)
+        features = self.encoder(lr, padded)
         return self.head.prepare(features, lr, size, mask, train, temperature, **given)
 
     def query(
@@ -114,6 +115,20 @@ class SuperResolver(nn.Module):
         cell: Float[Array, "batch 2"],
     ) -> Float[Array, "batch height width 3"]:
         """RGB on the regular grid ys × xs of positions in LR pixels, `cell` apart."""
+        return self.render_at_scale(self.at_scale(field, cell), ys, xs, cell)
+
+    def at_scale(self, field: Any, cell: Float[Array, "batch 2"]) -> Any:
+        """What all parts of a grid with steps `cell` have in common, for `render_at_scale`."""
+        return self.head.at_scale(field, cell)
+
+    def render_at_scale(
+        self,
+        field: Any,
+        ys: Float[Array, "batch height"],
+        xs: Float[Array, "batch width"],
+        cell: Float[Array, "batch 2"],
+    ) -> Float[Array, "batch height width 3"]:
+        """`render` of what `at_scale` returned."""
         return 0.5 * self.head.render(field, ys, xs, cell) + 0.5
 
     def render_whole(

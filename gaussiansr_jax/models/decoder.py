@@ -1,10 +1,34 @@
-"""The multi-layer perceptron at the end of the GaussianSR and LIIF heads."""
+"""The decoders at the end of the GaussianSR and LIIF heads, and the layers they are made of."""
 
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from gaussiansr_jax.models import decoder_gpu
+
+# Kernel (…, inputs, outputs) and bias (outputs) of a dense layer or a convolution, float32.
+Layer = tuple[Float[Array, "... inputs outputs"], Float[Array, "outputs"]]
+# Tensor cores take channels in eights, and convolutions are built for many of them.
+_ALIGNED, _TILE = 8, 128
+
+
+class Affine(nn.Module):
+    """The parameters of a dense layer or a convolution, named and initialized as Flax does it.
+
+    Attributes:
+      features: number of outputs.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, *shape: int) -> Layer:
+        """Kernel and bias of a layer whose kernel has the shape (*shape, features)."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (*shape, self.features))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
 class MLP(nn.Module):
@@ -20,11 +44,112 @@ class MLP(nn.Module):
     activation: Callable[[Array], Array]
     dtype: jnp.dtype
 
-    @nn.compact
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
         """Applies the layers along the last axis."""
-        for i, width in enumerate(self.widths):
-            x = nn.Dense(width, dtype=self.dtype, name=f"dense_{i}")(x)
-            if i < len(self.widths) - 1:
-                x = self.activation(x)
-        return x
+        return mlp(x.astype(self.dtype), self.layers(x.shape[-1]), self.activation)
+
+    @nn.compact
+    def layers(self, inputs: int) -> list[Layer]:
+        """The parameters."""
+        sizes = zip((inputs, *self.widths), self.widths, strict=False)
+        return [Affine(m, name=f"dense_{i}")(n) for i, (n, m) in enumerate(sizes)]
+
+
+def mlp(
+    x: Float[Array, "... inputs"], layers: Sequence[Layer], activation: Callable[[Array], Array]
+) -> Float[Array, "... outputs"]:
+    """Dense layers with an activation after each but the last, in the type of `x`."""
+    for i, (kernel, bias) in enumerate(layers):
+        x = add_bias(x @ kernel.astype(x.dtype), bias)
+        x = activation(x) if i < len(layers) - 1 else x
+    return x
+
+
+@jax.custom_vjp
+def add_bias(x: Float[Array, "... n"], bias: Float[Array, "n"]) -> Float[Array, "... n"]:
+    """`x + bias` in the type of `x`.
+
+    The gradient of the bias, a sum over rows, reads the gradient of the output from memory. XLA
+    would compute all that leads to that gradient (of a GELU, above all) a second time in the sum.
+    """
+    return x + jnp.expand_dims(bias.astype(x.dtype), range(x.ndim - 1))
+
+
+def _add_bias_forward(x, bias):
+    return add_bias(x, bias), None
+
+
+def _add_bias_backward(_, gradient):
+    gradient = jax.lax.optimization_barrier(gradient)
+    return gradient, jnp.sum(gradient, range(gradient.ndim - 1), dtype=jnp.float32)
+
+
+add_bias.defvjp(_add_bias_forward, _add_bias_backward)
+
+
+def convolve(
+    x: Float[Array, "batch height width inputs"],
+    kernel: Float[Array, "3 3 inputs outputs"],
+    padding: str,
+) -> Float[Array, "batch out_height out_width outputs"]:
+    """A convolution without bias, in the type of `x`.
+
+    Outputs whose number no tensor core takes are computed with others of zero weight, which are
+    dropped: cheaper than what cuDNN does about them.
+    """
+    outputs = kernel.shape[-1]
+    unused = -outputs % _TILE if outputs % _ALIGNED else 0
+    kernel = jnp.pad(kernel.astype(x.dtype), [(0, 0)] * 3 + [(0, unused)])
+    axes = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=axes)
+    return y[..., :outputs]
+
+
+@jax.custom_vjp
+def decode(
+    waves: Float[Array, "batch *positions 2*hidden"],
+    bias: Float[Array, "2*hidden"],
+    relative: Float[Array, "batch *positions 2"],
+    phase: Float[Array, "#batch *#positions hidden/2"],
+    layers: list[Layer],
+) -> Float[Array, "batch *positions 3"]:
+    """RGB from amplitude, frequency, phase and MLP, as in LTE (arXiv 2111.08918).
+
+    With z = π (f_y r_y + f_x r_x + phase), the MLP's inputs are a_cos cos z and a_sin sin z. On
+    NVIDIA GPUs one kernel computes it, where the type is bfloat16 and no gradient is asked for.
+
+    Args:
+      waves: a_cos, a_sin, f_y, f_x, `hidden / 2` channels each, without their bias.
+      bias: that is still to be added to `waves`.
+      relative: twice the position relative to the nearest LR pixel, r_y, r_x.
+      phase: of each wave.
+      layers: of the MLP, whose activation is the exact GELU.
+    """
+    if not decoder_gpu.supports(waves, phase):
+        return _decode(waves, bias, relative, phase, layers)
+    return jax.lax.platform_dependent(
+        waves, bias, relative, phase, layers, cuda=decoder_gpu.decode, default=_decode
+    )
+
+
+def _decode(waves, bias, relative, phase, layers):
+    """`decode` in plain JAX."""
+    waves = add_bias(waves, bias)
+    hidden = waves.shape[-1] // 2
+    amplitude, frequency = waves[..., :hidden], waves[..., hidden:].astype(jnp.float32)
+    frequency_y, frequency_x = jnp.split(frequency, 2, -1)
+    z = frequency_y * relative[..., :1] + frequency_x * relative[..., 1:]
+    z = jnp.pi * (z + phase)
+    x = amplitude * jnp.concatenate([jnp.cos(z), jnp.sin(z)], -1).astype(amplitude.dtype)
+    return mlp(x, layers, exact_gelu).astype(jnp.float32)
+
+
+def exact_gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """x Φ(x), Φ the normal distribution, not approximated."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+decode.defvjp(
+    lambda *arguments: jax.vjp(_decode, *arguments),
+    lambda pull_back, gradient: pull_back(gradient),
+)

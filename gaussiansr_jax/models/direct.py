@@ -5,6 +5,8 @@ interpolation. The field is normalized and widened by the output pixel's footpri
 layers run on the LR grid; an output pixel costs only the field.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from gaussiansr_jax import resampling, splatting
-from gaussiansr_jax.models.encoders import ResidualBlock, masked
+from gaussiansr_jax import resampling, selection, splatting
+from gaussiansr_jax.models.encoders import ResidualBlock, zero_beyond
 
 
 @struct.dataclass
@@ -31,6 +33,21 @@ class DirectField:
     size: Int[Array, "batch 2"]
 
 
+@struct.dataclass
+class ScaledField:
+    """A `DirectField` at one output scale.
+
+    Attributes:
+      lr: as `DirectField.lr`.
+      planes: the Gaussians of each image, as `splatting.kernel_planes` lays them out.
+      size: as `DirectField.size`.
+    """
+
+    lr: Float[Array, "batch height width 3"]
+    planes: Float[Array, "batch height gaussians parameters width"]
+    size: Int[Array, "batch 2"]
+
+
 class DirectHead(nn.Module):
     """RGB-carrying Gaussians.
 
@@ -40,6 +57,11 @@ class DirectHead(nn.Module):
       trunk_channels: channels of the convolutions on the LR grid, between encoder and Gaussians.
       trunk_blocks: residual blocks of two such convolutions, after a first one.
       max_offset: largest distance of a center from its place on the sub-grid, in LR pixels.
+      bank: if not 0, size K of a bank of learned sets of G shapes (σ_y, σ_x, ρ), of which each LR
+        pixel selects one as in the paper's head; if 0, every Gaussian has a shape of its own.
+      selection: mode of the selection in training, see `selection.class_weights`.
+      evaluation: mode in evaluation, "expectation" or "argmax".
+      opacity: whether Gaussians have a weight of their own, from e⁻³ to e³, or all the same.
       dtype: computation type of the convolutions.
     """
 
@@ -48,6 +70,10 @@ class DirectHead(nn.Module):
     trunk_channels: int = 128
     trunk_blocks: int = 4
     max_offset: float = 0.5
+    bank: int = 0
+    selection: str = "soft"
+    evaluation: str = "expectation"
+    opacity: bool = False
     dtype: jnp.dtype = jnp.float32
 
     @property
@@ -64,7 +90,12 @@ class DirectHead(nn.Module):
             ResidualBlock(self.trunk_channels, 1.0, self.dtype) for _ in range(self.trunk_blocks)
         ]
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        self.out = nn.Conv(8 * self.grid**2, (3, 3), dtype=self.dtype, kernel_init=small)
+        parameters = (5 if self.bank else 8) + self.opacity
+        self.out = nn.Conv(parameters * self.grid**2, (3, 3), dtype=self.dtype, kernel_init=small)
+        if self.bank:
+            self.classifier = nn.Conv(self.bank, (3, 3), dtype=self.dtype)
+            shape = (self.bank, self.grid**2 * 3)
+            self.shapes = self.param("shapes", nn.initializers.normal(1.0), shape)
         self.footprint = self.param("footprint", nn.initializers.constant(0.4), ())
 
     def prepare(
@@ -77,23 +108,40 @@ class DirectHead(nn.Module):
         temperature: ArrayLike,
     ) -> DirectField:
         """The Gaussians of each LR pixel."""
-        del train, temperature
-        x = masked(self.trunk_in(features), mask)
+        padded = None if mask is None else size
+        x = zero_beyond(self.trunk_in(features), padded)
         for block in self.trunk:
-            x = block(x, mask)
+            x = block(x, padded)
+        shape = self._selected(x, train, temperature) if self.bank else None
         x = self.out(x).astype(jnp.float32)
-        x = x.reshape(*x.shape[:3], self.grid**2, 8)
+        x = x.reshape(*x.shape[:3], self.grid**2, -1)
+        if shape is None:
+            shape, value = x[..., 2:5], x[..., 5:8]
+        else:
+            value = x[..., 2:5]
         place = (np.arange(self.grid, dtype=np.float32) + 0.5) / self.grid - 0.5
         place = np.stack(np.meshgrid(place, place, indexing="ij"), -1).reshape(1, 1, 1, -1, 2)
-        opacity = jnp.ones(x.shape[:4], jnp.float32)
+        opacity = jnp.exp(3 * jnp.tanh(x[..., -1] / 3)) if self.opacity else jnp.ones(x.shape[:4])
         gaussians = splatting.Gaussians(
             offset=place + self.max_offset * jnp.tanh(x[..., 0:2]),
-            sigma=0.3 * jnp.exp(2 * jnp.tanh(x[..., 2:4] / 2)),
-            rho=x[..., 4],
+            sigma=0.3 * jnp.exp(2 * jnp.tanh(shape[..., 0:2] / 2)),
+            rho=shape[..., 2],
             opacity=opacity if mask is None else jnp.where(mask, opacity, 0.0),
-            value=x[..., 5:8],
+            value=value,
         )
         return DirectField(lr, gaussians, size)
+
+    def _selected(
+        self, x: Float[Array, "batch height width channels"], train: bool, temperature: ArrayLike
+    ) -> Float[Array, "batch height width gaussians 3"]:
+        """The shapes that each LR pixel selects from the bank."""
+        logits = self.classifier(x).astype(jnp.float32)
+        if train and self.selection in selection.RANDOM_MODES:
+            noise = selection.gumbel_noise(self.make_rng("gumbel"), logits.shape)
+            weights = selection.class_weights(logits, self.selection, temperature, noise)
+        else:
+            weights = selection.class_weights(logits, self.evaluation)
+        return selection.select(weights, self.shapes).reshape(*x.shape[:3], self.grid**2, 3)
 
     def query(
         self,
@@ -111,22 +159,21 @@ class DirectHead(nn.Module):
 
         return base + jax.vmap(residual)(field.gaussians, coords, cell, field.size)
 
+    def at_scale(self, field: DirectField, cell: Float[Array, "batch 2"]) -> ScaledField:
+        """What every part of a grid with steps `cell` needs."""
+        widened = partial(splatting.kernel_planes, normalized=True)
+        planes = jax.vmap(widened)(field.gaussians, self.footprint * cell)
+        return ScaledField(field.lr, planes, field.size)
+
     def render(
         self,
-        field: DirectField,
+        field: ScaledField,
         ys: Float[Array, "batch height"],
         xs: Float[Array, "batch width"],
         cell: Float[Array, "batch 2"],
     ) -> Float[Array, "batch height width 3"]:
         """RGB on the regular grid ys × xs."""
-        height, width = field.lr.shape[1:3]
-        rows = resampling.cubic_matrix(ys, field.size[:, 0], height)
-        cols = resampling.cubic_matrix(xs, field.size[:, 1], width)
-        base = resampling.separable(field.lr, rows, cols)
-
-        def residual(gaussians, ys, xs, cell, size):
-            return splatting.splat_grid(
-                gaussians, ys, xs, self.footprint * cell, self.window // 2, True, size
-            )
-
-        return base + jax.vmap(residual)(field.gaussians, ys, xs, cell, field.size)
+        del cell
+        base = jax.vmap(resampling.bicubic_grid)(field.lr, ys, xs, field.size)
+        splat = partial(splatting.planes_on_grid, radius=self.window // 2, normalized=True)
+        return base + jax.vmap(splat)(field.planes, ys, xs, size=field.size)

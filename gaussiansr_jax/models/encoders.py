@@ -1,11 +1,12 @@
 """Encoders: LR image -> features on the LR grid.
 
-Every encoder takes the validity mask of a padded image and multiplies by it after each convolution
-that a later one reads: outside is zero, as the convolution's own padding would be, so that the
-result is exactly that of the unpadded image.
+Every encoder takes the valid size of a padded image and calls `zero_beyond` after each convolution
+that a later 3×3 convolution reads: there it finds the zeros of its own padding, so that the valid
+features are exactly those of the unpadded image. Farther out they mean nothing.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -24,9 +25,26 @@ def validity_mask(
     return (rows[:, :, None] & cols[:, None, :])[..., None]
 
 
-def masked(x: Float[Array, "..."], mask: Array | None) -> Float[Array, "..."]:
-    """`x` where `mask`, else 0; `x` itself where there is no mask."""
-    return x if mask is None else jnp.where(mask, x, jnp.zeros((), x.dtype))
+def zero_beyond(
+    x: Float[Array, "batch height width channels"], size: Int[Array, "batch 2"] | None
+) -> Float[Array, "batch height width channels"]:
+    """Zeros in the row below and the column right of each valid size; `x` itself without sizes.
+
+    That is all that a 3×3 convolution of valid pixels reads of the padding, and writing these few
+    in place is faster than going through the whole array.
+    """
+    if size is None:
+        return x
+    for image in range(x.shape[0]):
+        for axis in (1, 2):
+            valid = size[image, axis - 1]
+            start, shape = [image, 0, 0, 0], [1, *x.shape[1:]]
+            start[axis], shape[axis] = valid, 1
+            line = jax.lax.dynamic_slice(x, start, shape)
+            # Where there is no padding, the last row is written back as it is.
+            line = jnp.where(valid < x.shape[axis], jnp.zeros((), x.dtype), line)
+            x = jax.lax.dynamic_update_slice(x, line, start)
+    return x
 
 
 class ResidualBlock(nn.Module):
@@ -38,15 +56,15 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], mask: Array | None
+        self, x: Float[Array, "batch height width channels"], size: Int[Array, "batch 2"] | None
     ) -> Float[Array, "batch height width channels"]:
-        """The block's output, zero outside `mask`."""
+        """The block's output."""
         y = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(x)
-        y = masked(nn.relu(y), mask)
+        y = zero_beyond(nn.relu(y), size)
         # Small at first, so that the features do not grow from block to block.
         small = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
         y = nn.Conv(self.channels, (3, 3), dtype=self.dtype, kernel_init=small, name="conv_1")(y)
-        return masked(x + y * jnp.asarray(self.res_scale, y.dtype), mask)
+        return zero_beyond(x + y * jnp.asarray(self.res_scale, y.dtype), size)
 
 
 class EDSR(nn.Module):
@@ -71,12 +89,15 @@ class EDSR(nn.Module):
 
     @nn.compact
     def __call__(
-        self, lr: Float[Array, "batch height width 3"], mask: Array | None = None
+        self,
+        lr: Float[Array, "batch height width 3"],
+        size: Int[Array, "batch 2"] | None = None,
     ) -> Float[Array, "batch height width channels"]:
         """Features of images normalized to [-1, 1] (zero in the padding)."""
-        first = masked(nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_in")(lr), mask)
+        first = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_in")(lr)
+        first = zero_beyond(first, size)
         x = first
         for i in range(self.blocks):
-            x = ResidualBlock(self.channels, self.res_scale, self.dtype, name=f"block_{i}")(x, mask)
+            x = ResidualBlock(self.channels, self.res_scale, self.dtype, name=f"block_{i}")(x, size)
         x = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_out")(x)
-        return masked(x + first, mask)
+        return zero_beyond(x + first, size)

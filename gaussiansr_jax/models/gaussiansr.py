@@ -1,5 +1,7 @@
 """The head of GaussianSR (arXiv 2407.18046): selection, dual stream, decoder."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,14 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from gaussiansr_jax import resampling, selection, splatting
 from gaussiansr_jax.coordinates import grid_queries, nearest_index
-from gaussiansr_jax.models.decoder import MLP
+from gaussiansr_jax.models.decoder import (
+    MLP,
+    Affine,
+    add_bias,
+    convolve,
+    decode,
+    exact_gelu,
+)
 
 
 @struct.dataclass
@@ -23,6 +32,21 @@ class GaussianSRField:
 
     features: Float[Array, "batch height width channels"]
     kernels: Float[Array, "batch height width 4"]
+    size: Int[Array, "batch 2"]
+
+
+@struct.dataclass
+class ScaledField:
+    """A `GaussianSRField` at one output scale.
+
+    Attributes:
+      features: as `GaussianSRField.features`.
+      planes: the Gaussians of each image, as `splatting.kernel_planes` lays them out.
+      size: as `GaussianSRField.size`.
+    """
+
+    features: Float[Array, "batch height width channels"]
+    planes: Float[Array, "batch height 1 parameters width"]
     size: Int[Array, "batch 2"]
 
 
@@ -60,7 +84,7 @@ class GaussianSRHead(nn.Module):
 
     def setup(self) -> None:
         """Declares the parameters, named as the official ones are."""
-        self.classifier = nn.Conv(self.kernels, (3, 3), dtype=self.dtype)
+        self.classifier = Affine(self.kernels)
         axis = jnp.linspace(*self.sigma_range, round(self.kernels**0.5))
         sigma_x, sigma_y = (s.ravel() for s in jnp.meshgrid(axis, axis, indexing="ij"))
         shape = (self.kernels,)
@@ -70,11 +94,11 @@ class GaussianSRHead(nn.Module):
         self.rho = self.param("rho", nn.initializers.zeros, shape)
         initial_opacity = nn.initializers.constant(jax.nn.sigmoid(1.0))
         self.opacity = self.param("opacity", initial_opacity, shape)
-        self.coef = nn.Conv(self.hidden, (3, 3), padding="VALID", dtype=self.dtype)
-        self.freq = nn.Conv(self.hidden, (3, 3), padding="VALID", dtype=self.dtype)
+        self.coef = Affine(self.hidden)
+        self.freq = Affine(self.hidden)
         self.phase = nn.Dense(self.hidden // 2, use_bias=False)
         widths = (self.hidden,) * 4 + (3,)
-        self.decoder = MLP(widths, lambda x: jax.nn.gelu(x, approximate=False), self.dtype)
+        self.decoder = MLP(widths, exact_gelu, self.dtype)
 
     def prepare(
         self,
@@ -88,7 +112,9 @@ class GaussianSRHead(nn.Module):
     ) -> GaussianSRField:
         """Selects the kernel of each LR pixel, by `noise` if it is given."""
         del lr
-        logits = self.classifier(features).astype(jnp.float32)
+        kernel, bias = self.classifier(3, 3, features.shape[-1])
+        logits = convolve(features.astype(self.dtype), kernel, "SAME")
+        logits = add_bias(logits, bias).astype(jnp.float32)
         if noise is not None:
             weights = selection.class_weights(logits, "soft", temperature, noise)
         elif train and self.selection in selection.RANDOM_MODES:
@@ -113,7 +139,14 @@ class GaussianSRHead(nn.Module):
         step = jnp.arange(-1.0, 2.0)
         taps = jnp.stack(jnp.meshgrid(step, step, indexing="ij"), -1)  # [3, 3, 2]
         taps = coords[:, :, None, None] + taps[None, None] * cell[:, None, None, None]
-        splatted = self._splat(splatting.splat, field, (taps.reshape(batch, count * 9, 2),), cell)
+
+        def splat(gaussians, queries, cell, size):
+            footprint = self.footprint * cell
+            return splatting.splat(gaussians, queries, footprint, self.window // 2, size=size)
+
+        queries = taps.reshape(batch, count * 9, 2)
+        splatted = jax.vmap(splat)(self._gaussians(field), queries, cell, field.size)
+        splatted = splatted.astype(field.features.dtype)
         interpolated = jax.vmap(resampling.bicubic_at)(
             field.features[..., self.splat_channels :], taps, field.size
         )
@@ -121,43 +154,49 @@ class GaussianSRHead(nn.Module):
         inside = _inside(taps, field.size[:, None, None, None]).all(-1, keepdims=True)
         features = jnp.where(inside, features, jnp.zeros((), features.dtype))
         features = features.reshape(batch * count, 3, 3, features.shape[-1])
-        coef, freq = self.coef(features), self.freq(features)
-        shape = (batch, count, self.hidden)
+        waves, bias = self._waves(features)
         nearest = nearest_index(coords, field.size[:, None])
         relative = 2 * (coords - nearest.astype(jnp.float32))
-        return self._decode(coef.reshape(shape), freq.reshape(shape), relative, cell[:, None])
+        waves = waves.reshape(batch, count, 2 * self.hidden)
+        return self._decode(waves, bias, relative, cell[:, None])
+
+    def at_scale(self, field: GaussianSRField, cell: Float[Array, "batch 2"]) -> ScaledField:
+        """What every part of a grid with steps `cell` needs."""
+        planes = jax.vmap(splatting.kernel_planes)(self._gaussians(field), self.footprint * cell)
+        return ScaledField(field.features, planes, field.size)
 
     def render(
         self,
-        field: GaussianSRField,
+        field: ScaledField,
         ys: Float[Array, "batch height"],
         xs: Float[Array, "batch width"],
         cell: Float[Array, "batch 2"],
     ) -> Float[Array, "batch height width 3"]:
         """RGB on the regular grid ys × xs, whose steps are `cell`."""
-        features = self._grid_features(field, _halo(ys, cell[:, 0]), _halo(xs, cell[:, 1]), cell)
-        coef, freq = self.coef(features), self.freq(features)
+        features = self._grid_features(field, _halo(ys, cell[:, 0]), _halo(xs, cell[:, 1]))
         relative = grid_queries(
             2.0 * (ys - nearest_index(ys, field.size[:, :1]).astype(jnp.float32)),
             2 * (xs - nearest_index(xs, field.size[:, 1:]).astype(jnp.float32)),
         )
-        return self._decode(coef, freq, relative, cell[:, None, None])
+        return self._decode(*self._waves(features), relative, cell[:, None, None])
 
-    def _grid_features(self, field, ys, xs, cell):
+    def _grid_features(self, field, ys, xs):
         """Features of both streams on the grid ys × xs, zero outside the image."""
         height, width = field.features.shape[1:3]
         rows = resampling.cubic_matrix(ys, field.size[:, 0], height)
         cols = resampling.cubic_matrix(xs, field.size[:, 1], width)
         interpolated = resampling.separable(field.features[..., self.splat_channels :], rows, cols)
-        splatted = self._splat(splatting.splat_grid, field, (ys, xs), cell)
+        splat = partial(splatting.planes_on_grid, radius=self.window // 2)
+        splatted = jax.vmap(splat)(field.planes, ys, xs, size=field.size)
+        splatted = splatted.astype(field.features.dtype)
         features = jnp.concatenate([splatted, interpolated], -1)
         inside = _inside(grid_queries(ys, xs), field.size[:, None, None]).all(-1, keepdims=True)
         return jnp.where(inside, features, jnp.zeros((), features.dtype))
 
-    def _splat(self, splat, field, positions, cell):
-        """The Gaussian field of the first channels (the paper's first stream)."""
+    def _gaussians(self, field: GaussianSRField) -> splatting.Gaussians:
+        """The Gaussians of the first channels (the paper's first stream)."""
         kernels = field.kernels[:, :, :, None]
-        gaussians = splatting.Gaussians(
+        return splatting.Gaussians(
             offset=jnp.zeros_like(kernels[..., :2]),
             sigma=kernels[..., :2],
             rho=kernels[..., 2],
@@ -165,21 +204,23 @@ class GaussianSRHead(nn.Module):
             value=field.features[:, :, :, None, : self.splat_channels].astype(jnp.float32),
         )
 
-        def one_image(gaussians, positions, cell, size):
-            footprint = self.footprint * cell
-            return splat(gaussians, *positions, footprint, self.window // 2, size=size)
+    def _waves(
+        self, features: Float[Array, "batch height width channels"]
+    ) -> tuple[Float[Array, "batch height-2 width-2 2*hidden"], Float[Array, "2*hidden"]]:
+        """Amplitudes and frequencies as `decode` wants them, and the bias to be added to them."""
 
-        splatted = jax.vmap(one_image)(gaussians, positions, cell, field.size)
-        return splatted.astype(field.features.dtype)
+        def in_order(coef, freq):
+            """Frequencies along y first: `freq` has the two of each wave side by side."""
+            return jnp.concatenate([coef, freq[..., 0::2], freq[..., 1::2]], -1)
 
-    def _decode(self, coef, freq, relative, cell):
-        """RGB from amplitude, frequency, phase and MLP, as in LTE (arXiv 2111.08918)."""
-        freq = freq.astype(jnp.float32)
-        freq = freq.reshape(*freq.shape[:-1], self.hidden // 2, 2)
-        z = freq[..., 0] * relative[..., :1] + freq[..., 1] * relative[..., 1:]
-        z = jnp.pi * (z + self.phase(2 * cell))
-        waves = jnp.concatenate([jnp.cos(z), jnp.sin(z)], -1)
-        return self.decoder(coef * waves.astype(coef.dtype)).astype(jnp.float32)
+        shape = (3, 3, features.shape[-1])
+        kernel, bias = jax.tree.map(in_order, self.coef(*shape), self.freq(*shape))
+        return convolve(features.astype(self.dtype), kernel, "VALID"), bias
+
+    def _decode(self, waves, bias, relative, cell):
+        """RGB from what `_waves` returns, positions and the size of an output pixel."""
+        relative = jnp.broadcast_to(relative, (*waves.shape[:-1], 2))
+        return decode(waves, bias, relative, self.phase(2 * cell), self.decoder.layers(self.hidden))
 
 
 def _halo(positions: Float[Array, "batch n"], step: Float[Array, "batch"]):

@@ -75,6 +75,11 @@ class LIIFHead(nn.Module):
         rel = [[jnp.stack([rel_y[i], rel_x[j]], -1) for j in (0, 1)] for i in (0, 1)]
         return self._blend(hidden, rel, cell[:, None])
 
+    def at_scale(self, field: LIIFField, cell: Float[Array, "batch 2"]) -> LIIFField:
+        """The field itself: nothing of it depends on the scale alone."""
+        del cell
+        return field
+
     def render(
         self,
         field: LIIFField,

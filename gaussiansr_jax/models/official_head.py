@@ -68,7 +68,7 @@ class OfficialGaussianSRHead(GaussianSRHead):
         """Not possible: raises `UserError`."""
         raise UserError(_WHOLE)
 
-    def render(self, field, ys, xs, cell):
+    def at_scale(self, field, cell):
         """Not possible: raises `UserError`."""
         raise UserError(_WHOLE)
 
@@ -120,7 +120,7 @@ class OfficialGaussianSRHead(GaussianSRHead):
             strip = padded[:, start : start + rows + 2]
             y = rel_y[start : start + rows]
             relative = np.stack(np.meshgrid(y, rel_x, indexing="ij"), -1)[None]
-            strips.append(self._decode(self.coef(strip), self.freq(strip), relative, cell))
+            strips.append(self._decode(*self._waves(strip), relative, cell))
         return jnp.concatenate(strips, 1)
 
     def query_features(
@@ -139,12 +139,12 @@ class OfficialGaussianSRHead(GaussianSRHead):
           lr_size: LR height and width.
         """
         padded = jnp.pad(hr_features, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        coef, freq = self.coef(padded), self.freq(padded)
-        y, x = (official.nearest_index(coords[..., i], coef.shape[1 + i]) for i in (0, 1))
+        waves, bias = self._waves(padded)
+        y, x = (official.nearest_index(coords[..., i], waves.shape[1 + i]) for i in (0, 1))
         batch = np.arange(len(coords))[:, None]
         relative = np.stack([_offset(coords[..., i], lr_size[i]) for i in (0, 1)], -1)
         cell = cell * (np.asarray(lr_size, np.float32) / 2)
-        return self._decode(coef[batch, y, x], freq[batch, y, x], relative, cell)
+        return self._decode(waves[batch, y, x], bias, relative, cell)
 
 
 _WHOLE = (

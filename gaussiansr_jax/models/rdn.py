@@ -2,9 +2,9 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from gaussiansr_jax.models.encoders import masked
+from gaussiansr_jax.models.encoders import zero_beyond
 
 
 class ResidualDenseBlock(nn.Module):
@@ -21,15 +21,15 @@ class ResidualDenseBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], mask: Array | None
+        self, x: Float[Array, "batch height width channels"], size: Int[Array, "batch 2"] | None
     ) -> Float[Array, "batch height width channels"]:
-        """The block's output, zero outside the mask."""
+        """The block's output."""
         dense = x
         for j in range(self.layers):
             y = nn.Conv(self.growth, (3, 3), dtype=self.dtype, name=f"dense_{j}")(dense)
-            dense = jnp.concatenate([dense, masked(nn.relu(y), mask)], axis=-1)
+            dense = jnp.concatenate([dense, zero_beyond(nn.relu(y), size)], axis=-1)
         y = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="fuse")(dense)
-        return masked(x + y, mask)
+        return zero_beyond(x + y, size)
 
 
 class RDN(nn.Module):
@@ -59,13 +59,15 @@ class RDN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, lr: Float[Array, "batch height width 3"], mask: Array | None = None
+        self,
+        lr: Float[Array, "batch height width 3"],
+        size: Int[Array, "batch 2"] | None = None,
     ) -> Float[Array, "batch height width channels"]:
         """Features of images normalized to [-1, 1] (zero in the padding)."""
 
         def conv(x, name: str, side: int = 3):
             y = nn.Conv(self.channels, (side, side), dtype=self.dtype, name=name)(x)
-            return masked(y, mask)
+            return zero_beyond(y, size)
 
         first = conv(lr, "conv_in")
         x = conv(first, "conv_in2")
@@ -74,7 +76,7 @@ class RDN(nn.Module):
             block = ResidualDenseBlock(
                 self.channels, self.growth, self.layers, self.dtype, name=f"block_{i}"
             )
-            x = block(x, mask)
+            x = block(x, size)
             outputs.append(x)
         x = conv(jnp.concatenate(outputs, axis=-1), "fuse_0", side=1)
         return conv(x, "fuse_1") + first

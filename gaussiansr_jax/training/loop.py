@@ -24,13 +24,17 @@ from gaussiansr_jax.training.validation import Validator
 WEIGHTS = "model.safetensors"
 
 
-def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
+Data = tuple[Pool, np.ndarray]
+
+
+def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> dict[str, Any]:
     """Trains a model, or goes on with the training that `workdir` holds.
 
     Args:
       config: see `config.default_config`.
       workdir: gets config.json, checkpoints/, metrics.jsonl, tensorboard/, samples/*.png, and
         model.safetensors: the EMA weights of the best validation.
+      data: what `load_data(config)` returned, where several runs share it.
 
     Returns:
       the facts of the run: step, seconds, validation PSNR, …
@@ -42,7 +46,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     check_config(config)
     try:
         with Interruption() as interruption:
-            return Run(config, Path(workdir).expanduser().absolute(), interruption).run()
+            return Run(config, Path(workdir).expanduser().absolute(), interruption, data).run()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -55,7 +59,13 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
 class Run:
     """One call of `train`."""
 
-    def __init__(self, config: ConfigDict, workdir: Path, interruption: Interruption):
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        interruption: Interruption,
+        data: Data | None = None,
+    ):
         self.config, self.workdir, self.interruption = config, workdir, interruption
         self.devices = jax.local_devices()
         self.first_host = jax.process_index() == 0
@@ -64,7 +74,7 @@ class Run:
                 f"batch_size={config.batch_size} cannot be shared equally by "
                 f"{jax.device_count()} devices; make it a multiple"
             )
-        pool, crops = load_data(config)
+        pool, crops = data or load_data(config)
         write_config(workdir, to_json(config))
         model = models.build(config.model.to_dict())
         optimizer = build_optimizer(config)
@@ -220,7 +230,7 @@ def steps_per_dispatch(config: ConfigDict) -> int:
     return 1 if jax.default_backend() == "cpu" else 500
 
 
-def load_data(config: ConfigDict) -> tuple[Pool, np.ndarray]:
+def load_data(config: ConfigDict) -> Data:
     """The pool of training tiles and the held-out crops [N, S, S, 3], on the host.
 
     Raises:

@@ -1,0 +1,674 @@
+"""Every speed that this project promises, in one table, beside the official code and the floor.
+
+    python benchmarks/speed.py [--official CHECKOUT] [--only GROUP …] [--json FILE] [--tiny]
+
+Each measurement is a process of its own: peaks of memory cannot be reset, and one that fails does
+not take the others along. Those of the CPU run on two cores beside the others if there are eight.
+The times of the official code are those of `official.py`. What the columns mean:
+
+- ours: the median of several calls after the first, which compiles.
+- floor: of whole models, the arithmetic of the convolutions and matrix products as they are
+  written, at the rate of a large matrix product of the same type; of the splat stream, the larger
+  of its bytes (each parameter and output once) at the rate of a large copy, and its arithmetic at
+  the chip's float32 peak.
+- peak memory: of the device since the process started, compilation's own trials included.
+
+`JAX_COMPILATION_CACHE_DIR=DIR` makes a second run quicker. `--json` is written after each process.
+On CPUs, for correctness alone: JAX_PLATFORMS=cpu python benchmarks/speed.py --tiny
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from scaling import Setting, base_config
+
+from gaussiansr_jax import inference, splatting
+from gaussiansr_jax.data.images import read_rgb
+from gaussiansr_jax.data.sources import find_images
+from gaussiansr_jax.memory import is_out_of_memory
+from gaussiansr_jax.training.state import AXIS
+from gaussiansr_jax.training.step import make_step
+
+WEIGHTS = {
+    "gaussiansr": "gaussiansr-edsr-baseline",
+    "direct": "gaussiansr-direct-edsr-baseline",
+}
+# Multiply-adds outside the matrix units, FLOP/s, NVIDIA's data sheets.
+FLOAT32_PEAK = {"H100": 67e12, "H200": 67e12}
+CPU_CORES = 2
+JOB_SECONDS = 240
+
+
+class Sizes(NamedTuple):
+    """What is measured.
+
+    Attributes:
+      steps: batch size -> steps of one dispatch.
+      photo: height and width of the photograph.
+      cpu_photo: those of the one for the CPU.
+      scales: later scales of the photograph -> how often each is rendered.
+      repeats: calls of which the median is taken.
+      patch: side of a training patch and of its queries.
+      batch: samples of a training step, for the splat stream.
+      chain: evaluations of the splat stream at the training size in one call.
+      matrix: side of the matrices whose product is timed.
+      copied: numbers that are copied to time it.
+    """
+
+    steps: dict[int, int]
+    photo: tuple[int, int]
+    cpu_photo: tuple[int, int]
+    scales: dict[int, int]
+    repeats: int
+    patch: int
+    batch: int
+    chain: int
+    matrix: int
+    copied: int
+
+
+FULL = Sizes(
+    steps={16: 100, 64: 30},
+    photo=(339, 510),
+    cpu_photo=(128, 128),
+    scales={2: 5, 4: 5, 8: 3, 16: 3, 30: 3},
+    repeats=20,
+    patch=48,
+    batch=16,
+    chain=50,
+    matrix=8192,
+    copied=2**28,
+)
+TINY = Sizes(
+    steps={2: 1},
+    photo=(24, 36),
+    cpu_photo=(16, 16),
+    scales={2: 1, 4: 1},
+    repeats=2,
+    patch=8,
+    batch=2,
+    chain=2,
+    matrix=256,
+    copied=2**18,
+)
+SCALE, TRAINING_SCALE = 4, 2.5
+
+
+class Options(NamedTuple):
+    """What all measurements share."""
+
+    sizes: Sizes
+    source: str
+    tiny: bool
+
+
+def row(work: str, seconds: float, **more: Any) -> dict:
+    """A line of the table, with the device's peak of memory so far.
+
+    Args:
+      work: what was done.
+      seconds: how long it took.
+      **more: `official`, the key of the official code's figure, and `note`.
+    """
+    return {"work": work, "seconds": seconds, "memory": peak_memory(), **more}
+
+
+def peak_memory() -> int | None:
+    """The most bytes that the device has held so far, where it tells."""
+    stats = jax.local_devices()[0].memory_stats()
+    return stats.get("peak_bytes_in_use") if stats else None
+
+
+def median_time(work: Callable[[], Any], repeats: int, warm: bool = False) -> float:
+    """Median seconds of `work` and its device's, after one call that compiles unless `warm`."""
+    if not warm:
+        jax.block_until_ready(work())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(work())
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def photograph(source: str, size: tuple[int, int]) -> np.ndarray:
+    """The first image of a source at a size, uint8."""
+    image = Image.fromarray(read_rgb(find_images(source)[0].open()))
+    return np.asarray(image.resize(size[::-1], Image.Resampling.LANCZOS))
+
+
+def flops(function: Callable, *args: Any) -> float:
+    """Arithmetic of a program's convolutions and matrix products; JAX cannot tell it on GPUs."""
+    return _flops_in(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _flops_in(jaxpr: Any) -> float:
+    total = 0
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            contracted = params["dimension_numbers"][0][0]
+            depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+            total += 2 * equation.outvars[0].aval.size * depth
+        elif name == "conv_general_dilated":
+            kernel = equation.invars[1].aval
+            features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+            total += 2 * equation.outvars[0].aval.size * kernel.size / features
+        elif name != "pallas_call":
+            parts = [getattr(x, "jaxpr", x) for x in jax.tree.leaves(list(params.values()))]
+            counts = [_flops_in(part) for part in parts if hasattr(part, "eqns")]
+            # Of the branches for several platforms, the least.
+            inside = min(counts, default=0) if name == "cond" else sum(counts)
+            total += inside * params.get("length", 1)
+    return total
+
+
+def matmul_rate(options: Options, dtype: str) -> float:
+    """FLOP/s of a large matrix product at JAX's default precision."""
+    side = options.sizes.matrix
+    a, b = jax.random.normal(jax.random.key(0), (2, side, side), dtype)
+    return 2 * side**3 / median_time(lambda: jnp.matmul(a, b), 5)
+
+
+def copy_rate(options: Options) -> float:
+    """Bytes per second, read and written, of a large copy."""
+    source = jax.random.normal(jax.random.key(0), options.sizes.copied)
+    copy = jax.jit(lambda x: x + 1)
+    return 2 * source.nbytes / median_time(lambda: copy(source), 5)
+
+
+def training(options: Options, head: str) -> list[dict]:
+    """A whole training step: sampling, resizing, forward, backward, Adam, moving average."""
+    config = base_config(head, options.tiny)
+    config.source = options.source
+    setting, devices = Setting(config), jax.local_devices()[:1]
+    # LIIF is there for comparison alone.
+    batches = list(options.sizes.steps)[: None if head in WEIGHTS else 1]
+    rows = []
+    for batch in batches:
+        seconds = setting.step_ms(devices, batch, options.sizes.steps[batch]) / 1e3
+        official = "training" if batch == batches[0] else None
+        rows.append(row(f"training step, batch {batch}, head {head}", seconds, official=official))
+    per_sample = _step_flops(setting, batches[0]) / batches[0]
+    rate = matmul_rate(options, config.model.dtype)
+    for batch, item in zip(batches, rows, strict=True):
+        item["floor"] = batch * per_sample / rate
+    return rows
+
+
+def _step_flops(setting: Setting, batch: int) -> float:
+    config = setting.with_batch(batch)
+    step = make_step(setting.model, setting.layout, setting.optimizer, config, 1)
+    lanes = jnp.arange(1)
+    mapped = jax.vmap(lambda _, state, pool: step(state, pool), (0, None, None), axis_name=AXIS)
+    return flops(mapped, lanes, setting.state, setting.pool)
+
+
+def upscale(options: Options, head: str, dtype: str) -> list[dict]:
+    """The photograph ×4: from array to array on the host, and on the device alone."""
+    height, width = options.sizes.photo
+    image = photograph(options.source, (height, width))
+    upscaler = inference.load(WEIGHTS[head], dtype=dtype)
+    repeats = options.sizes.repeats
+    host = median_time(lambda: upscaler.upscale(image, SCALE), repeats)
+    work = f"{height}x{width} ×{SCALE}, {head}, {dtype}"
+    rows = [row(f"{work}: uint8 to uint8 on the host", host, official="host")]
+    recording = Recording(upscaler, image)
+    device = median_time(recording.replay, repeats)
+    rows.append(row(f"{work}: features to image on the device", device, official="device"))
+    rows[-1]["floor"] = recording.flops() / matmul_rate(options, dtype)
+    return rows
+
+
+class Recording:
+    """What an upscaler has its device do for an image, with all inputs on the device."""
+
+    def __init__(self, upscaler: inference.Upscaler, image: np.ndarray):
+        """Upscales the image once."""
+        self._upscaler = upscaler
+        self._encoded: list[tuple] = []
+        self._scaled: list[tuple[int, tuple]] = []
+        self._rendered: list[tuple[int, tuple]] = []
+        recorded = {
+            "encode": self._record_encode,
+            "at_scale": self._record_at_scale,
+            "render": self._record_render,
+        }
+        vars(upscaler).update(recorded)
+        try:
+            upscaler.upscale(image, SCALE)
+        finally:
+            for name in recorded:
+                delattr(upscaler, name)
+
+    def replay(self) -> list[jax.Array]:
+        """Encodes and renders; the blocks of the output."""
+        fields = [self._upscaler.encode(*args) for args in self._encoded]
+        fields = [self._upscaler.at_scale(fields[index], *args) for index, args in self._scaled]
+        return [self._upscaler.render(fields[index], *args) for index, args in self._rendered]
+
+    def flops(self) -> float:
+        """Arithmetic of all of it; the pieces are padded to one size, and the blocks too."""
+        lr, size = self._encoded[0]
+        _, (*grid, as_uint8) = self._rendered[0]
+        _, (cell,) = self._scaled[0]
+        field = jax.eval_shape(self._upscaler.encode, lr, size)
+        field = jax.eval_shape(self._upscaler.at_scale, field, cell)
+        render = partial(self._upscaler.render, as_uint8=as_uint8)
+        once = flops(self._upscaler.encode, lr, size) * len(self._encoded)
+        return once + flops(render, field, *grid) * len(self._rendered)
+
+    def _record_encode(self, *args: Any) -> Any:
+        self._encoded.append(_on_device(args))
+        return type(self._upscaler).encode(self._upscaler, *args)
+
+    def _record_at_scale(self, field: Any, *args: Any) -> Any:
+        self._scaled.append((len(self._encoded) - 1, _on_device(args)))
+        return type(self._upscaler).at_scale(self._upscaler, field, *args)
+
+    def _record_render(self, field: Any, *args: Any) -> jax.Array:
+        self._rendered.append((len(self._scaled) - 1, _on_device(args)))
+        return type(self._upscaler).render(self._upscaler, field, *args)
+
+
+def _on_device(args: tuple) -> tuple:
+    return tuple(jax.device_put(x) if isinstance(x, np.ndarray) else x for x in args)
+
+
+def later_scales(options: Options, head: str) -> list[dict]:
+    """Scales of a photograph that has been encoded; the rising order shows growth of memory."""
+    height, width = options.sizes.photo
+    upscaler = inference.load(WEIGHTS[head], dtype="bfloat16")
+    prepared = upscaler.prepare(photograph(options.source, (height, width)))
+    prepared.render(next(iter(options.sizes.scales)))
+    rows = []
+    for scale, repeats in options.sizes.scales.items():
+        seconds = median_time(partial(prepared.render, scale), repeats, warm=True)
+        per_megapixel = seconds / (height * width * scale**2 / 1e6)
+        work = f"encoded {height}x{width} rendered ×{scale}, {head}, bfloat16"
+        rows.append(row(work, seconds, note=f"{duration(per_megapixel)} per output megapixel"))
+    return rows
+
+
+class Stream(NamedTuple):
+    """A splat stream: Gaussians per LR pixel, channels, side of the window, normalization."""
+
+    name: str
+    count: int
+    channels: int
+    side: int
+    normalized: bool
+
+
+class Grid(NamedTuple):
+    """Where a stream is evaluated.
+
+    Attributes:
+      chain: evaluations in one call.
+      strips: into how many strips of rows a grid may be cut, where memory is too small.
+    """
+
+    name: str
+    batch: int
+    lr_size: tuple[int, int]
+    size: tuple[int, int]
+    scale: float
+    chain: int
+    strips: tuple[int, ...]
+
+
+STREAMS = {
+    "8": Stream("splat stream, 8 channels", 1, 8, 7, False),
+    "64": Stream("splat stream, 64 channels", 1, 64, 7, False),
+    "direct": Stream("field of the direct head", 16, 3, 3, True),
+}
+
+
+def splat_stream(options: Options, name: str) -> list[dict]:
+    """`splat_grid` alone, forward and with its gradient."""
+    sizes, rate = options.sizes, copy_rate(options)
+    patch, (height, width) = sizes.patch, sizes.photo
+    large = (height * SCALE, width * SCALE)
+    samples = f"{sizes.batch} samples of {patch}x{patch}"
+    picture = f"{large[0]}x{large[1]}"
+    grids = (
+        Grid(samples, sizes.batch, (patch,) * 2, (patch,) * 2, TRAINING_SCALE, sizes.chain, (1,)),
+        Grid(picture, 1, sizes.photo, large, SCALE, 1, (1, 4, 12)),
+    )
+    return [
+        _splat_row(STREAMS[name], grid, gradient, rate)
+        for grid in grids
+        for gradient in (False, True)
+    ]
+
+
+def _splat_row(stream: Stream, grid: Grid, gradient: bool, rate: float) -> dict:
+    work = f"{stream.name}, forward{' and backward' if gradient else ''}, {grid.name}"
+    floor = _splat_floor(stream, grid, gradient, rate)
+    for strips in grid.strips:
+        try:
+            call = _splat_call(stream, grid, gradient, strips)
+            repeats = 10 if grid.chain == 1 else 5
+            seconds = median_time(call, repeats) / grid.chain
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            continue
+        note = f"in {strips} strips" if strips > 1 else ""
+        return {"work": work, "seconds": seconds, "floor": floor, "note": note}
+    return {"work": work, "seconds": None, "floor": floor, "note": "out of memory"}
+
+
+def _splat_floor(stream: Stream, grid: Grid, gradient: bool, rate: float) -> float:
+    """Seconds; the backward pass reads parameters and gradient, and writes that of parameters."""
+    lr_pixels, queries = (grid.batch * h * w for h, w in (grid.lr_size, grid.size))
+    parameters = 4 * lr_pixels * stream.count * (6 + stream.channels)
+    output = 4 * queries * stream.channels
+    bytes_moved = parameters + output + gradient * (2 * parameters + output)
+    kind = jax.local_devices()[0].device_kind
+    peak = next((peak for name, peak in FLOAT32_PEAK.items() if name in kind), np.inf)
+    # Difference 2, quadratic form 8, factor -1/2 and height 2, exponential 1, and for each channel
+    # 2; as much again for each of the two factors of a product in the backward pass.
+    pair = 13 + 2 * stream.channels + 2 * stream.normalized
+    pairs = queries * stream.side**2 * stream.count
+    return max(bytes_moved / rate, pairs * pair * (3 if gradient else 1) / peak)
+
+
+def _splat_call(stream: Stream, grid: Grid, gradient: bool, strips: int) -> Callable[[], Any]:
+    """A call that evaluates the stream `grid.chain` times, the grid cut into strips of rows."""
+    gaussians = _random_gaussians(stream, (grid.batch, *grid.lr_size, stream.count))
+    ys, xs = (jnp.arange(0.5, n) / grid.scale - 0.5 for n in grid.size)
+    ys = jnp.tile(ys.reshape(strips, 1, -1), (1, grid.batch, 1))
+    xs = jnp.tile(xs, (grid.batch, 1))
+    footprint = jnp.full((grid.batch, 2), 0.4 / grid.scale)
+    shape = (*ys.shape, grid.size[1], stream.channels)
+    cotangent = jax.random.normal(jax.random.key(1), shape) if gradient else jnp.zeros(strips)
+
+    def field(gaussians: splatting.Gaussians, ys: jax.Array) -> jax.Array:
+        def one(gaussians, ys, xs, footprint):
+            radius = stream.side // 2
+            return splatting.splat_grid(gaussians, ys, xs, footprint, radius, stream.normalized)
+
+        return jax.vmap(one)(gaussians, ys, xs, footprint)
+
+    def strip(gaussians, total, piece):
+        ys, cotangent = piece
+        if not gradient:
+            return total, field(gaussians, ys)
+        out, pull = jax.vjp(lambda gaussians: field(gaussians, ys), gaussians)
+        return jax.tree.map(jnp.add, total, pull(cotangent)[0]), out
+
+    def once(gaussians, _):
+        start = jax.tree.map(jnp.zeros_like, gaussians) if gradient else None
+        result = jax.lax.scan(partial(strip, gaussians), start, (ys, cotangent))
+        # The next evaluation depends on this one, or the compiler would do all of them at once.
+        nudge = 1e-30 * result[1][0, 0, 0, 0, 0]
+        return jax.tree.map(lambda x: x + nudge, gaussians), result
+
+    many = jax.jit(lambda gaussians: jax.lax.scan(once, gaussians, None, length=grid.chain)[1])
+    return lambda: many(gaussians)
+
+
+def _random_gaussians(stream: Stream, shape: tuple[int, ...]) -> splatting.Gaussians:
+    keys = jax.random.split(jax.random.key(0), 5)
+    return splatting.Gaussians(
+        offset=jax.random.uniform(keys[0], (*shape, 2), minval=-0.5, maxval=0.5),
+        sigma=jax.random.uniform(keys[1], (*shape, 2), minval=0.2, maxval=1.2),
+        rho=jax.random.uniform(keys[2], shape, minval=-0.5, maxval=0.5),
+        opacity=jax.random.uniform(keys[3], shape, minval=0.5),
+        value=jax.random.normal(keys[4], (*shape, stream.channels)),
+    )
+
+
+def cold_start(options: Options, head: str) -> list[dict]:
+    """The command line from its start to its end, without and with what it compiled before."""
+    height, width = options.sizes.photo
+    with tempfile.TemporaryDirectory() as folder:
+        photo, output = Path(folder, "photo.png"), Path(folder, "large.png")
+        Image.fromarray(photograph(options.source, (height, width))).save(photo)
+        command = [sys.executable, "-m", "gaussiansr_jax", "upscale", photo, "--output", output]
+        command += ["--scale", str(SCALE), "--weights", WEIGHTS[head], "--overwrite"]
+        environment = {**os.environ, "GAUSSIANSR_JAX_CACHE": str(Path(folder, "cache"))}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        rows = []
+        for state in ("empty", "filled"):
+            start = time.perf_counter()
+            subprocess.run(command, env=environment, check=True, timeout=JOB_SECONDS / 2)
+            seconds = time.perf_counter() - start
+            work = f"cold start to saved {height}x{width} ×{SCALE}, {head}, {state} cache"
+            rows.append({"work": work, "seconds": seconds})
+    return rows
+
+
+def on_cpu(options: Options, head: str, dtype: str) -> list[dict]:
+    """A small photograph ×4 on two cores."""
+    height, width = options.sizes.cpu_photo
+    image = photograph(options.source, (height, width))
+    upscaler = inference.load(WEIGHTS[head], dtype=dtype)
+    seconds = median_time(lambda: upscaler.upscale(image, SCALE), 3)
+    work = f"{CPU_CORES} CPU cores, {height}x{width} ×{SCALE}, {head}, {dtype}"
+    return [row(work, seconds, official="cpu")]
+
+
+BOTH_DTYPES = [(head, dtype) for head in WEIGHTS for dtype in ("bfloat16", "float32")]
+# Group -> what measures it, and the arguments of each of its processes.
+GROUPS: dict[str, tuple[Callable[..., list[dict]], list[tuple[str, ...]]]] = {
+    "training": (training, [("gaussiansr",), ("direct",), ("liif",)]),
+    "upscale": (upscale, BOTH_DTYPES),
+    "scales": (later_scales, [(head,) for head in WEIGHTS]),
+    "splat": (splat_stream, [(name,) for name in STREAMS]),
+    "cold": (cold_start, [(head,) for head in WEIGHTS]),
+    "cpu": (on_cpu, BOTH_DTYPES),
+}
+OFFICIAL_GROUPS = ("training", "upscale", "cpu")
+
+
+class Job(NamedTuple):
+    """A process that measures one thing; `where` is "cpu" or "device"."""
+
+    name: str
+    command: tuple[str, ...]
+    where: str
+
+
+def jobs(args: argparse.Namespace) -> list[Job]:
+    """All processes, in the order of the table."""
+    here = Path(__file__).resolve().parent
+    tiny = ["--tiny"] if args.tiny else []
+    found = []
+    for group in args.only or GROUPS:
+        where = "cpu" if group == "cpu" else "device"
+        for settings in GROUPS[group][1]:
+            command = [str(here / "speed.py"), "--job", group, *settings, "--source", args.source]
+            found.append(Job(" ".join([group, *settings]), (*command, *tiny), where))
+        if args.official and group in OFFICIAL_GROUPS:
+            for variant in ("shipped", "best"):
+                command = [str(here / "official.py"), group, variant, "--path", args.official]
+                found.append(Job(f"official {group} {variant}", (*command, *tiny), where))
+    return found
+
+
+class Running:
+    """A job under way."""
+
+    def __init__(self, job: Job, cores: set[int]):
+        """Starts it on these cores."""
+        self.job = job
+        self._start = time.perf_counter()
+        self._folder = tempfile.TemporaryDirectory()
+        self._result = Path(self._folder.name, "result.json")
+        environment = dict(os.environ)
+        if job.where == "cpu":
+            environment |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, *job.command, "--json", str(self._result)]
+        with on_cores(cores):
+            self._process = subprocess.Popen(command, env=environment, stdout=sys.stderr)
+
+    def done(self) -> bool:
+        """Whether it has ended; one that takes too long is ended."""
+        if time.perf_counter() - self._start > JOB_SECONDS:
+            self._process.kill()
+            self._process.wait()
+        return self._process.poll() is not None
+
+    def result(self) -> dict:
+        """What it found; a line about a failure if it failed."""
+        seconds = time.perf_counter() - self._start
+        code = self._process.returncode
+        print(f"[{seconds:5.1f} s] {self.job.name}", file=sys.stderr, flush=True)
+        try:
+            if code == 0:
+                return json.loads(self._result.read_text())
+            return {"rows": [], "failure": f"{self.job.name}: exit status {code}"}
+        finally:
+            self._folder.cleanup()
+
+
+@contextlib.contextmanager
+def on_cores(cores: set[int]) -> Iterator[None]:
+    """Processes that are started meanwhile run on these cores, where the system can do that."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def run(pending: list[Job], report: Callable[[Job, dict], None]) -> None:
+    """Runs all jobs, those of the CPU beside the others where there are cores enough."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    few, rest = set(cores[:CPU_CORES]), set(cores[CPU_CORES:])
+    beside = len(cores) >= 8
+    lanes = [[job for job in pending if job.where == where] for where in ("device", "cpu")]
+    if not beside:
+        lanes, rest = [list(pending)], set(cores)
+    running: list[Running | None] = [None] * len(lanes)
+    while any(lanes) or any(running):
+        for index, lane in enumerate(lanes):
+            current = running[index]
+            if current and current.done():
+                report(current.job, current.result())
+                running[index] = current = None
+            if lane and not current:
+                job = lane.pop(0)
+                running[index] = Running(job, few if job.where == "cpu" else rest)
+        time.sleep(0.02)
+
+
+def duration(seconds: float) -> str:
+    """Three digits in s, ms or µs."""
+    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size or unit == "µs":
+            value = seconds / size
+            return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} {unit}"
+    raise AssertionError
+
+
+def table(rows: list[dict]) -> str:
+    """All rows as Markdown, beside those of the official code that they name."""
+    official = {(item["official"], item["variant"]): item for item in rows if "variant" in item}
+    lines = [
+        "| work | official as shipped | at its best | ours | × as shipped | × its best "
+        "| floor | ours / floor | peak memory: shipped, best, ours | note |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for item in rows:
+        if "variant" in item:
+            continue
+        theirs = [official.get((item.get("official"), name), {}) for name in ("shipped", "best")]
+        seconds, floor = item["seconds"], item.get("floor")
+        cells = [item["work"], *(_cell(duration, their.get("seconds")) for their in theirs)]
+        cells.append(_cell(duration, seconds))
+        cells += [_ratio(their.get("seconds"), seconds) for their in theirs]
+        cells += [_cell(duration, floor), _ratio(seconds, floor)]
+        memory = [_cell(_gigabytes, each.get("memory")) for each in (*theirs, item)]
+        cells += [", ".join(memory).removeprefix("–, –, "), item.get("note", "")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(text: Callable[[float], str], value: float | None) -> str:
+    return "–" if value is None else text(value)
+
+
+def _ratio(a: float | None, b: float | None) -> str:
+    if not a or not b:
+        return "–"
+    return f"{a / b:.3g}" if a / b < 1000 else f"{a / b:.0f}"
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.2f} GB"
+
+
+def measure(args: argparse.Namespace) -> None:
+    """One job: writes its rows."""
+    group, *settings = args.job
+    options = Options(TINY if args.tiny else FULL, args.source, args.tiny)
+    rows = GROUPS[group][0](options, *settings)
+    facts = {"jax": jax.__version__}
+    if group not in ("cold", "cpu"):
+        facts["device"] = jax.local_devices()[0].device_kind
+    Path(args.json).write_text(json.dumps({**facts, "rows": rows}))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--official", metavar="CHECKOUT", help="folder of the official code")
+    parser.add_argument("--only", nargs="+", choices=list(GROUPS), help="these groups of rows")
+    parser.add_argument("--source", default="samples", help="images, as in a training config")
+    parser.add_argument("--json", help="write the figures to this file, after each job")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, for CPUs")
+    parser.add_argument("--job", nargs="+", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.job:
+        measure(args)
+        return
+    pending = jobs(args)
+    results: dict[Job, dict] = {}
+    found: dict[str, Any] = {}
+
+    def report(job: Job, result: dict) -> None:
+        results[job] = result
+        ended = [results[job] for job in pending if job in results]
+        for each in ended:
+            found.update(each)
+        found["date"] = date.today().isoformat()
+        found["rows"] = [item for each in ended for item in each["rows"]]
+        found["failures"] = [each["failure"] for each in ended if "failure" in each]
+        found.pop("failure", None)
+        if args.json:
+            Path(args.json).write_text(json.dumps(found, indent=1))
+
+    run(pending, report)
+    names = ("device", "jax", "torch", "date")
+    facts = [f"{name} {found[name]}" for name in names if name in found]
+    print(f"{', '.join(facts)}\n\n{table(found['rows'])}", flush=True)
+    if found["failures"]:
+        raise SystemExit("failed: " + "; ".join(found["failures"]))
+
+
+if __name__ == "__main__":
+    main()

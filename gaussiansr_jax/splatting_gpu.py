@@ -1,0 +1,218 @@
+"""The field on a regular grid as kernels for NVIDIA GPUs, in Pallas (Triton).
+
+Nothing but the parameters, the field and their gradients goes through the device's memory. The
+maths is that of `splatting`; its plain JAX version is what these kernels are tested against.
+
+Layouts: parameters [H, G, P, W], P = offset (y, x), precision (yy, yx, xx), log weight, values;
+fields [C, Y, X].
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton
+from jaxtyping import Array, Float, Int
+
+# Output pixels of a row that one program of the forward pass computes.
+_COLUMNS = 128
+# Threads of a program of the backward pass, and the most LR pixels that it takes.
+_LANES, _LR_PIXELS = 32, 4
+_FIRST_VALUE = 6
+_LOG_ZERO = -1e30
+
+
+def forward(
+    planes: Float[Array, "H G P W"],
+    ys: Float[Array, "Y"],
+    xs: Float[Array, "X"],
+    near_y: Int[Array, "Y"],
+    near_x: Int[Array, "X"],
+    *,
+    radius: int,
+    normalized: bool,
+    interpret: bool = False,
+) -> tuple[Float[Array, "C Y X"], Float[Array, "Y X"]]:
+    """The field, and the logarithm of the sum of the weights (0 if not normalized)."""
+    channels = planes.shape[2] - _FIRST_VALUE
+    shape = (len(ys), len(xs))
+    field = jax.ShapeDtypeStruct((channels, *shape), jnp.float32)
+    log_sum = jax.ShapeDtypeStruct(shape, jnp.float32)
+    call = pl.pallas_call(
+        partial(_forward_kernel, radius=radius, normalized=normalized),
+        out_shape=(field, log_sum),
+        grid=(shape[0], pl.cdiv(shape[1], _COLUMNS)),
+        compiler_params=triton.CompilerParams(num_warps=_COLUMNS // 32),
+        interpret=interpret,
+        name="splat",
+    )
+    return call(planes, ys, xs, near_y, near_x)
+
+
+def _forward_kernel(
+    source, ys, xs, near_y, near_x, field, log_sum, *, radius: int, normalized: bool
+):
+    """One row of `_COLUMNS` output pixels, each with its own window."""
+    (height, count, _, width), channels = source.shape, field.shape[0]
+    side = 2 * radius + 1
+    row = pl.program_id(0)
+    column = pl.program_id(1) * _COLUMNS + jnp.arange(_COLUMNS)
+    inside = column < xs.shape[0]
+    x = triton.load(xs.at[column], mask=inside, other=0.0)
+    nearest_x = triton.load(near_x.at[column], mask=inside, other=0)
+    y, nearest_y = ys[row], near_y[row]
+
+    def one_pixel(index, carry):
+        """Adds the Gaussians of one LR pixel of the windows."""
+        largest, total, *sums = carry
+        i = nearest_y - radius + jax.lax.div(index, jnp.int32(side))
+        j = nearest_x - radius + jax.lax.rem(index, jnp.int32(side))
+        there = (0 <= i) & (i < height) & (0 <= j) & (j < width)
+
+        def load(k, p):
+            return triton.load(source.at[i, k, p, j], mask=there, other=0.0)
+
+        from_y, from_x = y - i.astype(y.dtype), x - j.astype(x.dtype)
+        log_weights = []
+        for k in range(count):
+            oy, ox, yy, yx, xx, log_weight = (load(k, p) for p in range(_FIRST_VALUE))
+            dy, dx = from_y - oy, from_x - ox
+            log_weight -= 0.5 * (yy * dy * dy + xx * dx * dx) + yx * dy * dx
+            log_weights.append(jnp.where(there, log_weight, _LOG_ZERO))
+        if normalized:  # all weights relative to the largest so far
+            before = largest
+            for log_weight in log_weights:
+                largest = jnp.maximum(largest, log_weight)
+            shrink = jnp.exp(before - largest)
+            total, sums = total * shrink, [s * shrink for s in sums]
+        for k, log_weight in enumerate(log_weights):
+            weight = jnp.exp(log_weight - largest if normalized else log_weight)
+            total += weight
+            for c in range(channels):
+                sums[c] += weight * load(k, _FIRST_VALUE + c)
+        return largest, total, *sums
+
+    zeros = jnp.zeros(_COLUMNS, jnp.float32)
+    carry = (jnp.full(_COLUMNS, -jnp.inf), zeros, *[zeros] * channels)
+    largest, total, *sums = jax.lax.fori_loop(0, side * side, one_pixel, carry)
+    for c in range(channels):
+        value = sums[c] / total if normalized else sums[c]
+        triton.store(field.at[c, row, column], value, mask=inside)
+    log_total = largest + jnp.log(total) if normalized else zeros
+    triton.store(log_sum.at[row, column], log_total, mask=inside)
+
+
+def backward(
+    planes: Float[Array, "H G P W"],
+    ys: Float[Array, "Y"],
+    xs: Float[Array, "X"],
+    near_y: Int[Array, "Y"],
+    near_x: Int[Array, "X"],
+    field: Float[Array, "C Y X"],
+    log_sum: Float[Array, "Y X"],
+    gradient: Float[Array, "C Y X"],
+    *,
+    radius: int,
+    normalized: bool,
+    interpret: bool = False,
+) -> Float[Array, "H G P W"]:
+    """The gradient with respect to the parameters; `near_y` and `near_x` must not fall."""
+    height, count, _, width = planes.shape
+    gaussians = pl.next_power_of_2(count)
+    pixels = min(_LR_PIXELS, max(1, _LANES // gaussians))
+    splits = max(1, _LANES // (gaussians * pixels))
+    call = pl.pallas_call(
+        partial(_backward_kernel, shape=(splits, pixels, gaussians), normalized=normalized),
+        out_shape=jax.ShapeDtypeStruct(planes.shape, jnp.float32),
+        grid=(height, pl.cdiv(width, pixels)),
+        compiler_params=triton.CompilerParams(num_warps=1),
+        interpret=interpret,
+        name="splat_gradient",
+    )
+    rows, columns = _reached_by(near_y, height, radius), _reached_by(near_x, width, radius)
+    inner = jnp.sum(field * gradient, axis=0)
+    return call(planes, ys, xs, *rows, *columns, log_sum, inner, gradient)
+
+
+def _reached_by(
+    nearest: Int[Array, "Q"], length: int, radius: int
+) -> tuple[Int[Array, "length"], Int[Array, "length"]]:
+    """The first output and the one after the last whose windows hold each LR pixel."""
+    lr = jnp.arange(length, dtype=jnp.int32)[:, None]
+    first = jnp.sum(nearest[None] < lr - radius, axis=1, dtype=jnp.int32)
+    end = jnp.sum(nearest[None] <= lr + radius, axis=1, dtype=jnp.int32)
+    return first, end
+
+
+def _backward_kernel(
+    source,
+    ys,
+    xs,
+    first_row,
+    end_row,
+    first_column,
+    end_column,
+    log_sum,
+    inner,
+    gradient,
+    out,
+    *,
+    shape: tuple[int, int, int],
+    normalized: bool,
+):
+    """The gradient of the Gaussians of a few LR pixels of a row: sums over what sees them.
+
+    Every thread has one Gaussian and goes through the output pixels column by column. If there
+    are fewer Gaussians than threads, each of `splits` groups of threads takes every
+    `splits`-th output row.
+    """
+    splits, pixels, gaussians = shape
+    (_, count, parameters, width), channels = source.shape, gradient.shape[0]
+    lane = jnp.arange(pixels * gaussians, dtype=jnp.int32)
+    i, first_j = pl.program_id(0), pl.program_id(1) * pixels
+    j, k = first_j + jax.lax.div(lane, jnp.int32(gaussians)), lane & (gaussians - 1)
+    there = (j < width) & (k < count)
+    oy, ox, yy, yx, xx, log_weight, *value = (
+        triton.load(source.at[i, k, p, j], mask=there, other=0.0)[None] for p in range(parameters)
+    )
+    center_y, center_x = i.astype(jnp.float32) + oy, j.astype(jnp.float32)[None] + ox
+    left = triton.load(first_column.at[j], mask=there, other=0)[None]
+    right = triton.load(end_column.at[j], mask=there, other=0)[None]
+    top, bottom = first_row[i], end_row[i]
+    start, stop = first_column[first_j], end_column[jnp.minimum(first_j + pixels, width) - 1]
+
+    def some_rows(index, sums):
+        row = top + index * splits + jnp.arange(splits, dtype=jnp.int32)
+        below = row < bottom
+        dy = triton.load(ys.at[row], mask=below, other=0.0)[:, None] - center_y
+
+        def one_column(column, sums):
+            seen = below[:, None] & (left <= column) & (column < right)
+            dx = xs[column] - center_x
+            by_y, by_x = yy * dy + yx * dx, yx * dy + xx * dx
+            log_weights = log_weight - 0.5 * (by_y * dy + by_x * dx)
+
+            def at_rows(ref, *channel):
+                at = ref.at[*channel, row, column]
+                return triton.load(at, mask=below, other=0.0)[:, None]
+
+            if normalized:
+                log_weights -= at_rows(log_sum)
+            weight = jnp.where(seen, jnp.exp(log_weights), 0.0)
+            gradients = [at_rows(gradient, c) for c in range(channels)]
+            along = sum(g * v for g, v in zip(gradients, value, strict=True))
+            if normalized:
+                along -= at_rows(inner)
+            along *= weight  # the gradient with respect to the logarithm of the weight
+            parts = [along * by_y, along * by_x]
+            parts += [-0.5 * along * dy * dy, -along * dy * dx, -0.5 * along * dx * dx, along]
+            parts += [weight * g for g in gradients]
+            return tuple(s + part for s, part in zip(sums, parts, strict=True))
+
+        return jax.lax.fori_loop(start, stop, one_column, sums)
+
+    steps = jax.lax.div(bottom - top + jnp.int32(splits - 1), jnp.int32(splits))
+    zeros = (jnp.zeros((splits, pixels * gaussians), jnp.float32),) * parameters
+    for p, total in enumerate(jax.lax.fori_loop(jnp.int32(0), steps, some_rows, zeros)):
+        triton.store(out.at[i, k, p, j], jnp.sum(total, axis=0), mask=there)

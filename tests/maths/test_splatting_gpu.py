@@ -1,0 +1,56 @@
+"""The GPU's kernels, interpreted on the CPU, against plain JAX (which test_splatting.py checks)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gaussiansr_jax import splatting, splatting_gpu
+from gaussiansr_jax.coordinates import nearest_index
+from tests.maths.test_splatting import FOOTPRINT, HEIGHT, WIDTH, random_field
+
+# A field of few, one of many Gaussians; windows that reach over the border and ones that do not.
+CASES = [(1, 8, 3, False), (3, 3, 1, False), (16, 3, 1, True), (1, 2, 0, True)]
+
+
+def grid(rows, columns):
+    ys, xs = jnp.linspace(-0.7, HEIGHT - 0.3, rows), jnp.linspace(0.4, WIDTH - 0.6, columns)
+    return ys, xs, nearest_index(ys, HEIGHT), nearest_index(xs, WIDTH)
+
+
+def planes(count, channels, normalized):
+    field = random_field(count=count, channels=channels)
+    return splatting.kernel_planes(field, FOOTPRINT, normalized)
+
+
+@pytest.mark.parametrize(("count", "channels", "radius", "normalized"), CASES)
+def test_kernels_equal_plain_jax(count, channels, radius, normalized):
+    parameters, positions = planes(count, channels, normalized), grid(3, 130)
+    static = {"radius": radius, "normalized": normalized}
+    plain = partial(splatting._by_rows, **static)
+    expected, pull_back = jax.vjp(lambda p: plain(p, *positions), parameters)
+    field, log_sum = splatting_gpu.forward(parameters, *positions, **static, interpret=True)
+    np.testing.assert_allclose(field, expected, rtol=1e-5, atol=1e-6)
+    gradient = jax.random.normal(jax.random.key(1), field.shape)
+    ours = splatting_gpu.backward(
+        parameters, *positions, field, log_sum, gradient, **static, interpret=True
+    )
+    (theirs,) = pull_back(gradient)
+    if not normalized:  # the constant 0, of which nobody wants the gradient
+        ours, theirs = (g.at[:, :, 5].set(0.0) for g in (ours, theirs))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_the_kernels_are_what_a_gpu_runs():
+    def loss(field, ys, xs):
+        return jnp.sum(splatting.splat_grid(field, ys, xs, FOOTPRINT, 1, True))
+
+    ys, xs, *_ = grid(7, 9)
+    traced = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0))).trace(
+        random_field(), jnp.stack([ys, ys]), jnp.stack([xs, xs])
+    )
+    on_gpu = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert on_gpu.count("xla.gpu.triton") == 2
+    assert "xla.gpu.triton" not in traced.lower(lowering_platforms=("cpu",)).as_text()

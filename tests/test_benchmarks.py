@@ -1,0 +1,88 @@
+"""The benchmark script does what it says; its figures are for a device."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny_model
+
+import gaussiansr_jax as gsr
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import speed
+
+
+def test_one_group_in_processes_of_its_own(tmp_path, monkeypatch, capfd):
+    monkeypatch.delenv("XLA_FLAGS")
+    speed.main(["--tiny", "--only", "scales", "--json", str(tmp_path / "figures.json")])
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["jax"] == jax.__version__
+    assert figures["failures"] == []
+    assert len(figures["rows"]) == len(speed.WEIGHTS) * len(speed.TINY.scales)
+    assert all(item["seconds"] > 0 for item in figures["rows"])
+    printed = capfd.readouterr().out
+    assert all(f"| {item['work']} |" in printed for item in figures["rows"])
+
+
+def test_a_job_that_fails_is_reported(monkeypatch, capfd):
+    monkeypatch.setitem(speed.GROUPS, "scales", (speed.later_scales, [("no-such-head",)]))
+    with pytest.raises(SystemExit, match="scales no-such-head: exit status 1"):
+        speed.main(["--tiny", "--only", "scales"])
+
+
+def test_a_recording_replays_what_upscaling_does():
+    upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
+    image = tiny_model.photo(12, 16)
+    expected = upscaler.upscale(image, speed.SCALE)
+    recording = speed.Recording(upscaler, image)
+    blocks = [np.asarray(block) for block in recording.replay()]
+    assert len(blocks) == 4
+    np.testing.assert_array_equal(blocks[0][1:33, 1:33], expected[:32, :32])
+    assert recording.flops() > 1e6
+
+
+def test_counted_arithmetic():
+    image, kernel = np.zeros((2, 8, 8, 3), np.float32), np.zeros((3, 3, 3, 5), np.float32)
+    matrix = np.zeros((4, 4), np.float32)
+
+    def program(image, kernel, matrix):
+        convolved = jax.lax.conv_general_dilated(
+            image, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        powers = jax.lax.scan(lambda x, _: (x @ matrix, None), matrix, None, length=6)[0]
+        least = jax.lax.cond(matrix[0, 0] > 0, lambda x: x, lambda x: x @ x, matrix)
+        return convolved, jax.jit(lambda x: x @ x)(powers), least
+
+    convolution, product = 2 * (2 * 6 * 6 * 5) * (3 * 3 * 3), 2 * 4**3
+    assert speed.flops(program, image, kernel, matrix) == convolution + 7 * product
+
+
+def test_strips_and_chains_evaluate_the_same_splat():
+    stream = speed.Stream("", 2, 3, 3, True)
+    grid = speed.Grid("", 2, (6, 5), (8, 10), 2.0, 2, (1, 4))
+    (_, whole), cut = (speed._splat_call(stream, grid, True, strips)() for strips in grid.strips)
+    gradient = cut[0]
+    assert whole.shape == (2, 1, 2, 8, 10, 3)
+    np.testing.assert_allclose(whole[0], whole[1], rtol=1e-5)
+    joined = np.moveaxis(cut[1], 1, 2).reshape(2, 2, 8, 10, 3)
+    np.testing.assert_allclose(joined, whole[:, 0], rtol=1e-4, atol=1e-6)
+    assert gradient.value.shape == (2, 2, 6, 5, 2, 3)
+    assert np.abs(gradient.value).max() > 0
+
+
+def test_table():
+    rows = [
+        {"official": "device", "variant": "shipped", "seconds": 7.4, "memory": 26.8e9},
+        {"official": "device", "variant": "best", "seconds": 0.25, "memory": None},
+        {"work": "an image", "seconds": 0.02, "floor": 0.004, "official": "device", "memory": 2e9},
+        {"work": "a splat", "seconds": None, "floor": 2e-5, "note": "out of memory"},
+    ]
+    lines = speed.table(rows).splitlines()[2:]
+    assert lines == [
+        "| an image | 7.40 s | 250 ms | 20.0 ms | 370 | 12.5 | 4.00 ms | 5 "
+        "| 26.80 GB, –, 2.00 GB |  |",
+        "| a splat | – | – | – | – | – | 20.0 µs | – | – | out of memory |",
+    ]
