@@ -3,8 +3,8 @@
     python train.py --config configs/direct_edsr_baseline.py --workdir runs/direct \
         --config.source=folder:DIR
 
-About 4.7 ms a step on one H100 (3,384 samples/s). Set5 x4: 31.68 dB after 45,500 steps from the
-encoder of the paper's model, the shipped weights (gaussiansr_jax/weights/README.md).
+About 3.8 ms a step on one H100 (docs/performance.md). Set5 x4: 31.82 dB with the shipped weights;
+their training is in gaussiansr_jax/weights/README.md.
 """
 
 from ml_collections import ConfigDict

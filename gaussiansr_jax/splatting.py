@@ -39,8 +39,10 @@ MAX_RHO = 0.99
 _LOG_ZERO = -1e30
 # Offset 2, precision 3, log weight 1; then come the values.
 _FIRST_VALUE = 6
-# Rows of a grid that XLA evaluates at once: enough to be busy, few enough for the caches of a CPU.
-_ROWS = 8
+# Rows of a grid that are evaluated at once outside GPUs: enough to be busy, few enough for the
+# caches of a CPU. Gradients take one at a time: jaxlib 0.10 on CPUs crashes in sums over arrays of
+# many axes, and the axes of a batch come on top.
+_ROWS = 4
 
 
 class Gaussians(NamedTuple):
@@ -280,7 +282,7 @@ def _forward(planes, ys, xs, near_y, near_x, radius, normalized):
         return field, (planes, *grid, field, log_sum)
 
     def elsewhere(planes, *grid):
-        field = _by_rows(planes, *grid, **static)
+        field = _by_rows(planes, *grid, rows=_ROWS, **static)
         return field, (planes, *grid, field, jnp.zeros(field.shape[1:]))
 
     return jax.lax.platform_dependent(
@@ -296,7 +298,8 @@ def _backward(radius, normalized, residual, gradient):
 
     def elsewhere(residual, gradient):
         planes, *grid = residual[:5]
-        return jax.vjp(lambda planes: _by_rows(planes, *grid, **static), planes)[1](gradient)[0]
+        _, pull_back = jax.vjp(lambda planes: _by_rows(planes, *grid, rows=1, **static), planes)
+        return pull_back(gradient)[0]
 
     planes = jax.lax.platform_dependent(residual, gradient, cuda=on_gpu, default=elsewhere)
     return planes, None, None, None, None
@@ -314,8 +317,9 @@ def _by_rows(
     *,
     radius: int,
     normalized: bool,
+    rows: int = 1,
 ) -> Float[Array, "channels Y X"]:
-    """The field on a grid in plain JAX, row by row.
+    """The field on a grid in plain JAX, so many rows at a time.
 
     In a row, log w = (A d + B) d + C with d = x - μ_x, where A, B, C depend on the Gaussian and y
     alone. Their values, on the LR grid, reach the output pixels by products with one-hot matrices:
@@ -331,19 +335,18 @@ def _by_rows(
 
     def one_row(row: tuple[Float[Array, ""], Int[Array, ""]]) -> Float[Array, "channels X"]:
         y, near = row
-        rows = jax.lax.dynamic_slice_in_dim(source, near, side)
-        rows = jnp.moveaxis(rows, 2, 0).reshape(-1, side * count, width)
-        dy = jnp.repeat(y - (near + step).astype(y.dtype), count)[:, None] - rows[0]
-        center, yy, yx, xx, log_weight, *value = rows[1:]
+        values = jax.lax.dynamic_slice_in_dim(source, near, side)
+        values = jnp.moveaxis(values, 2, 0).reshape(-1, side * count, width)
+        dy = jnp.repeat(y - (near + step).astype(y.dtype), count)[:, None] - values[0]
+        center, yy, yx, xx, log_weight, *value = values[1:]
         a, b, c = -0.5 * xx, -yx * dy, log_weight - 0.5 * yy * dy * dy
-        rows = jnp.stack([center, a, b, c, *value]).reshape(-1, width)
-        rows = jnp.matmul(rows, expand, precision=jax.lax.Precision.HIGHEST)
-        # Few axes: jaxlib 0.10 on CPUs crashes in sums over arrays of eight.
-        rows = rows.reshape(-1, side * count, side, len(xs))
-        d = from_x[None] - rows[0]
-        log_weights = (rows[1] * d + rows[2]) * d + rows[3]
+        values = jnp.stack([center, a, b, c, *value]).reshape(-1, width)
+        values = jnp.matmul(values, expand, precision=jax.lax.Precision.HIGHEST)
+        values = values.reshape(-1, side * count, side, len(xs))
+        d = from_x[None] - values[0]
+        log_weights = (values[1] * d + values[2]) * d + values[3]
         weights = jax.nn.softmax(log_weights, axis=(0, 1)) if normalized else jnp.exp(log_weights)
-        return jnp.sum(weights[None] * rows[4:], axis=(1, 2))
+        return jnp.sum(weights[None] * values[4:], axis=(1, 2))
 
-    field = jax.lax.map(one_row, (ys, near_y))
+    field = jax.lax.map(one_row, (ys, near_y), batch_size=min(rows, len(ys)))
     return jnp.moveaxis(field, 0, 1)

@@ -9,6 +9,7 @@ import pytest
 
 from gaussiansr_jax import splatting, splatting_gpu
 from gaussiansr_jax.coordinates import nearest_index
+from tests.gpu_lowering import lowered
 from tests.maths.test_splatting import FOOTPRINT, HEIGHT, WIDTH, random_field
 
 # A field of few, one of many Gaussians; windows that reach over the border and ones that do not.
@@ -51,6 +52,5 @@ def test_the_kernels_are_what_a_gpu_runs():
     traced = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0))).trace(
         random_field(), jnp.stack([ys, ys]), jnp.stack([xs, xs])
     )
-    on_gpu = traced.lower(lowering_platforms=("cuda",)).as_text()
-    assert on_gpu.count("xla.gpu.triton") == 2
-    assert "xla.gpu.triton" not in traced.lower(lowering_platforms=("cpu",)).as_text()
+    assert lowered(traced, "cuda").count("xla.gpu.triton") == 2
+    assert "xla.gpu.triton" not in lowered(traced, "cpu")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gaussiansr_jax.models import decoder, decoder_gpu
+from tests.gpu_lowering import lowered
 
 
 def arguments(shape=(2, 13, 11), hidden=32, dtype=jnp.bfloat16):
@@ -57,8 +58,20 @@ def test_functions_of_the_kernel():
         np.testing.assert_allclose(ours, exact(np.pi * np.asarray(x, np.float64)), atol=1e-5)
 
 
-def lowered(function, *arguments, platform="cuda"):
-    return jax.jit(function).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
+def test_cosine_and_sine_are_exact():
+    t = np.linspace(-30.0, 30.0, 60001)
+
+    def both(t):
+        return jnp.stack(decoder.cos_sin_pi(t))
+
+    values, slopes = jax.jvp(both, [jnp.float32(t)], [jnp.ones(t.shape)])
+    t = np.pi * np.float64(np.float32(t))
+    np.testing.assert_allclose(values, [np.cos(t), np.sin(t)], atol=2e-7)
+    np.testing.assert_allclose(slopes, np.pi * np.stack([-np.sin(t), np.cos(t)]), atol=2e-6)
+
+
+def text(function, *arguments, platform="cuda"):
+    return lowered(jax.jit(function).trace(*arguments), platform)
 
 
 def test_the_kernel_is_what_a_gpu_runs_without_gradients():
@@ -66,10 +79,10 @@ def test_the_kernel_is_what_a_gpu_runs_without_gradients():
         return jax.grad(lambda x: jnp.sum(decoder.decode(x, *arguments[1:])))(arguments[0])
 
     low, high = arguments(), arguments(dtype=jnp.float32)
-    assert lowered(decoder.decode, *low).count("xla.gpu.triton") == 1
-    assert "triton" not in lowered(decoder.decode, *low, platform="cpu")
-    assert "triton" not in lowered(decoder.decode, *high)
-    assert "triton" not in lowered(gradient, *low)
+    assert text(decoder.decode, *low).count("xla.gpu.triton") == 1
+    assert "triton" not in text(decoder.decode, *low, platform="cpu")
+    assert "triton" not in text(decoder.decode, *high)
+    assert "triton" not in text(gradient, *low)
 
 
 def test_phases_of_every_query_and_other_widths_need_no_kernel():
