@@ -210,7 +210,7 @@ def splat_grid(
     normalized: bool = False,
     size: Int[ArrayLike, "2"] | None = None,
 ) -> Float[Array, "height width channels"]:
-    """`splat` at every point of the regular grid ys × xs, both rising.
+    """`splat` at every point of the grid ys × xs, both rising by at most one LR pixel (scale >= 1).
 
     Differentiable in the Gaussians and the footprint, not in the positions.
     """
@@ -327,8 +327,12 @@ def _by_rows(
     """
     side, count = 2 * radius + 1, planes.shape[1]
     source = _padded(planes, radius, normalized)
-    width = source.shape[-1]
-    window = jnp.add.outer(jnp.arange(side, dtype=jnp.int32), near_x)
+    # The columns that positions at most one LR pixel apart can see.
+    width = min(source.shape[-1], len(xs) + side)
+    first = jnp.minimum(near_x[0], source.shape[-1] - width)
+    seen = near_x[-1] - first + side <= width
+    source = jax.lax.dynamic_slice_in_dim(source, first, width, axis=3)
+    window = jnp.add.outer(jnp.arange(side, dtype=jnp.int32), near_x - first)
     expand = jax.nn.one_hot(window.ravel(), width, axis=0, dtype=planes.dtype)  # [width, side X]
     step = jnp.arange(side, dtype=jnp.int32) - radius
     from_x = xs[None] - jnp.add.outer(step, near_x).astype(xs.dtype)
@@ -349,4 +353,4 @@ def _by_rows(
         return jnp.sum(weights[None] * values[4:], axis=(1, 2))
 
     field = jax.lax.map(one_row, (ys, near_y), batch_size=min(rows, len(ys)))
-    return jnp.moveaxis(field, 0, 1)
+    return jnp.where(seen, jnp.moveaxis(field, 0, 1), jnp.nan)
