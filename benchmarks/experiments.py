@@ -10,13 +10,18 @@ says what was expected of each variant and what came out.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
-from configs import direct_edsr_baseline
+from gaussiansr_jax import weights
 from gaussiansr_jax.errors import run_cli
-from gaussiansr_jax.training.loop import load_data, train
+from gaussiansr_jax.training.loop import WEIGHTS, load_data, train
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # configs/ is not installed
+from configs import direct_edsr_baseline
 
 SCALES = (2, 3, 4, 6, 8, 12, 30)
 VARIANTS = {
@@ -47,12 +52,15 @@ def settings(name: str, source: str, steps: int) -> ConfigDict:
     return config
 
 
-def row(workdir: Path) -> dict:
-    """What a finished run's metrics say: parameters, PSNR at each scale, time of a step."""
+def row(name: str, workdir: Path, batch_size: int) -> str:
+    """A finished run's line of the table."""
     metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     scores = next(m for m in reversed(metrics) if "val_psnr_mean" in m)
     rates = sorted(m["samples_per_s"] for m in metrics if "samples_per_s" in m)
-    return {"scores": scores, "samples_per_s": rates[len(rates) // 2]}
+    shown = " | ".join(f"{scores[f'val_psnr_x{s}']:.3f}" for s in SCALES)
+    params, _, _ = weights.resolve(workdir / WEIGHTS)
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return f"| {name} | {shown} | {count:,} | {1e3 * batch_size / rates[len(rates) // 2]:.2f} |"
 
 
 def main() -> None:
@@ -64,18 +72,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     args = parser.parse_args()
     data = None
-    print("| variant | " + " | ".join(f"×{s}" for s in SCALES) + " | ms a step |")
-    print("|---" * (len(SCALES) + 2) + "|")
+    print("| variant | " + " | ".join(f"×{s}" for s in SCALES) + " | parameters | ms a step |")
+    print("|---" * (len(SCALES) + 3) + "|")
     for name in args.only:
         config, workdir = settings(name, args.source, args.steps), Path(args.workdir) / name
-        if not (workdir / "model.safetensors").exists():
+        if not (workdir / WEIGHTS).exists():
             # Tiles that are large enough for the largest scale of all variants.
             data = data or load_data(settings("scales 1-5", args.source, args.steps))
             train(config, workdir, data)
-        result = row(workdir)
-        scores = " | ".join(f"{result['scores'][f'val_psnr_x{s}']:.3f}" for s in SCALES)
-        ms = 1e3 * config.batch_size / result["samples_per_s"]
-        print(f"| {name} | {scores} | {ms:.2f} |", flush=True)
+        print(row(name, workdir, config.batch_size), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,14 @@ On CPUs, for correctness alone: JAX_PLATFORMS=cpu python benchmarks/speed.py --t
 """
 
 import argparse
-import contextlib
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -36,13 +34,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from figures import duration, median_time, table
 from PIL import Image
+from processes import CPU_CORES, JOB_SECONDS, Job, run
 from scaling import Setting, base_config
+from splat_stream import STREAMS, Grid, splat_row
 
-from gaussiansr_jax import inference, splatting
+from gaussiansr_jax import inference
 from gaussiansr_jax.data.images import read_rgb
 from gaussiansr_jax.data.sources import find_images
-from gaussiansr_jax.memory import is_out_of_memory
 from gaussiansr_jax.training.state import AXIS
 from gaussiansr_jax.training.step import make_step
 
@@ -50,10 +50,6 @@ WEIGHTS = {
     "gaussiansr": "gaussiansr-edsr-baseline",
     "direct": "gaussiansr-direct-edsr-baseline",
 }
-# Multiply-adds outside the matrix units, FLOP/s, NVIDIA's data sheets.
-FLOAT32_PEAK = {"H100": 67e12, "H200": 67e12}
-CPU_CORES = 2
-JOB_SECONDS = 240
 
 
 class Sizes(NamedTuple):
@@ -134,18 +130,6 @@ def peak_memory() -> int | None:
     """The most bytes that the device has held so far, where it tells."""
     stats = jax.local_devices()[0].memory_stats()
     return stats.get("peak_bytes_in_use") if stats else None
-
-
-def median_time(work: Callable[[], Any], repeats: int, warm: bool = False) -> float:
-    """Median seconds of `work` and its device's, after one call that compiles unless `warm`."""
-    if not warm:
-        jax.block_until_ready(work())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(work())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def photograph(source: str, size: tuple[int, int]) -> np.ndarray:
@@ -307,40 +291,6 @@ def later_scales(options: Options, head: str) -> list[dict]:
     return rows
 
 
-class Stream(NamedTuple):
-    """A splat stream: Gaussians per LR pixel, channels, side of the window, normalization."""
-
-    name: str
-    count: int
-    channels: int
-    side: int
-    normalized: bool
-
-
-class Grid(NamedTuple):
-    """Where a stream is evaluated.
-
-    Attributes:
-      chain: evaluations in one call.
-      strips: into how many strips of rows a grid may be cut, where memory is too small.
-    """
-
-    name: str
-    batch: int
-    lr_size: tuple[int, int]
-    size: tuple[int, int]
-    scale: float
-    chain: int
-    strips: tuple[int, ...]
-
-
-STREAMS = {
-    "8": Stream("splat stream, 8 channels", 1, 8, 7, False),
-    "64": Stream("splat stream, 64 channels", 1, 64, 7, False),
-    "direct": Stream("field of the direct head", 16, 3, 3, True),
-}
-
-
 def splat_stream(options: Options, name: str) -> list[dict]:
     """`splat_grid` alone, forward and with its gradient."""
     sizes, rate = options.sizes, copy_rate(options)
@@ -353,88 +303,10 @@ def splat_stream(options: Options, name: str) -> list[dict]:
         Grid(picture, 1, sizes.photo, large, SCALE, 1, (1, 4, 12)),
     )
     return [
-        _splat_row(STREAMS[name], grid, gradient, rate)
+        splat_row(STREAMS[name], grid, gradient, rate)
         for grid in grids
         for gradient in (False, True)
     ]
-
-
-def _splat_row(stream: Stream, grid: Grid, gradient: bool, rate: float) -> dict:
-    work = f"{stream.name}, forward{' and backward' if gradient else ''}, {grid.name}"
-    floor = _splat_floor(stream, grid, gradient, rate)
-    for strips in grid.strips:
-        try:
-            call = _splat_call(stream, grid, gradient, strips)
-            repeats = 10 if grid.chain == 1 else 5
-            seconds = median_time(call, repeats) / grid.chain
-        except jax.errors.JaxRuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            continue
-        note = f"in {strips} strips" if strips > 1 else ""
-        return {"work": work, "seconds": seconds, "floor": floor, "note": note}
-    return {"work": work, "seconds": None, "floor": floor, "note": "out of memory"}
-
-
-def _splat_floor(stream: Stream, grid: Grid, gradient: bool, rate: float) -> float:
-    """Seconds; the backward pass reads parameters and gradient, and writes that of parameters."""
-    lr_pixels, queries = (grid.batch * h * w for h, w in (grid.lr_size, grid.size))
-    parameters = 4 * lr_pixels * stream.count * (6 + stream.channels)
-    output = 4 * queries * stream.channels
-    bytes_moved = parameters + output + gradient * (2 * parameters + output)
-    kind = jax.local_devices()[0].device_kind
-    peak = next((peak for name, peak in FLOAT32_PEAK.items() if name in kind), np.inf)
-    # Difference 2, quadratic form 8, factor -1/2 and height 2, exponential 1, and for each channel
-    # 2; as much again for each of the two factors of a product in the backward pass.
-    pair = 13 + 2 * stream.channels + 2 * stream.normalized
-    pairs = queries * stream.side**2 * stream.count
-    return max(bytes_moved / rate, pairs * pair * (3 if gradient else 1) / peak)
-
-
-def _splat_call(stream: Stream, grid: Grid, gradient: bool, strips: int) -> Callable[[], Any]:
-    """A call that evaluates the stream `grid.chain` times, the grid cut into strips of rows."""
-    gaussians = _random_gaussians(stream, (grid.batch, *grid.lr_size, stream.count))
-    ys, xs = (jnp.arange(0.5, n) / grid.scale - 0.5 for n in grid.size)
-    ys = jnp.tile(ys.reshape(strips, 1, -1), (1, grid.batch, 1))
-    xs = jnp.tile(xs, (grid.batch, 1))
-    footprint = jnp.full((grid.batch, 2), 0.4 / grid.scale)
-    shape = (*ys.shape, grid.size[1], stream.channels)
-    cotangent = jax.random.normal(jax.random.key(1), shape) if gradient else jnp.zeros(strips)
-
-    def field(gaussians: splatting.Gaussians, ys: jax.Array) -> jax.Array:
-        def one(gaussians, ys, xs, footprint):
-            radius = stream.side // 2
-            return splatting.splat_grid(gaussians, ys, xs, footprint, radius, stream.normalized)
-
-        return jax.vmap(one)(gaussians, ys, xs, footprint)
-
-    def strip(gaussians, total, piece):
-        ys, cotangent = piece
-        if not gradient:
-            return total, field(gaussians, ys)
-        out, pull = jax.vjp(lambda gaussians: field(gaussians, ys), gaussians)
-        return jax.tree.map(jnp.add, total, pull(cotangent)[0]), out
-
-    def once(gaussians, _):
-        start = jax.tree.map(jnp.zeros_like, gaussians) if gradient else None
-        result = jax.lax.scan(partial(strip, gaussians), start, (ys, cotangent))
-        # The next evaluation depends on this one, or the compiler would do all of them at once.
-        nudge = 1e-30 * result[1][0, 0, 0, 0, 0]
-        return jax.tree.map(lambda x: x + nudge, gaussians), result
-
-    many = jax.jit(lambda gaussians: jax.lax.scan(once, gaussians, None, length=grid.chain)[1])
-    return lambda: many(gaussians)
-
-
-def _random_gaussians(stream: Stream, shape: tuple[int, ...]) -> splatting.Gaussians:
-    keys = jax.random.split(jax.random.key(0), 5)
-    return splatting.Gaussians(
-        offset=jax.random.uniform(keys[0], (*shape, 2), minval=-0.5, maxval=0.5),
-        sigma=jax.random.uniform(keys[1], (*shape, 2), minval=0.2, maxval=1.2),
-        rho=jax.random.uniform(keys[2], shape, minval=-0.5, maxval=0.5),
-        opacity=jax.random.uniform(keys[3], shape, minval=0.5),
-        value=jax.random.normal(keys[4], (*shape, stream.channels)),
-    )
 
 
 def cold_start(options: Options, head: str) -> list[dict]:
@@ -480,14 +352,6 @@ GROUPS: dict[str, tuple[Callable[..., list[dict]], list[tuple[str, ...]]]] = {
 OFFICIAL_GROUPS = ("training", "upscale", "cpu")
 
 
-class Job(NamedTuple):
-    """A process that measures one thing; `where` is "cpu" or "device"."""
-
-    name: str
-    command: tuple[str, ...]
-    where: str
-
-
 def jobs(args: argparse.Namespace) -> list[Job]:
     """All processes, in the order of the table."""
     here = Path(__file__).resolve().parent
@@ -503,123 +367,6 @@ def jobs(args: argparse.Namespace) -> list[Job]:
                 command = [str(here / "official.py"), group, variant, "--path", args.official]
                 found.append(Job(f"official {group} {variant}", (*command, *tiny), where))
     return found
-
-
-class Running:
-    """A job under way."""
-
-    def __init__(self, job: Job, cores: set[int]):
-        """Starts it on these cores."""
-        self.job = job
-        self._start = time.perf_counter()
-        self._folder = tempfile.TemporaryDirectory()
-        self._result = Path(self._folder.name, "result.json")
-        environment = dict(os.environ)
-        if job.where == "cpu":
-            environment |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, *job.command, "--json", str(self._result)]
-        with on_cores(cores):
-            self._process = subprocess.Popen(command, env=environment, stdout=sys.stderr)
-
-    def done(self) -> bool:
-        """Whether it has ended; one that takes too long is ended."""
-        if time.perf_counter() - self._start > JOB_SECONDS:
-            self._process.kill()
-            self._process.wait()
-        return self._process.poll() is not None
-
-    def result(self) -> dict:
-        """What it found; a line about a failure if it failed."""
-        seconds = time.perf_counter() - self._start
-        code = self._process.returncode
-        print(f"[{seconds:5.1f} s] {self.job.name}", file=sys.stderr, flush=True)
-        try:
-            if code == 0:
-                return json.loads(self._result.read_text())
-            return {"rows": [], "failure": f"{self.job.name}: exit status {code}"}
-        finally:
-            self._folder.cleanup()
-
-
-@contextlib.contextmanager
-def on_cores(cores: set[int]) -> Iterator[None]:
-    """Processes that are started meanwhile run on these cores, where the system can do that."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def run(pending: list[Job], report: Callable[[Job, dict], None]) -> None:
-    """Runs all jobs, those of the CPU beside the others where there are cores enough."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    few, rest = set(cores[:CPU_CORES]), set(cores[CPU_CORES:])
-    beside = len(cores) >= 8
-    lanes = [[job for job in pending if job.where == where] for where in ("device", "cpu")]
-    if not beside:
-        lanes, rest = [list(pending)], set(cores)
-    running: list[Running | None] = [None] * len(lanes)
-    while any(lanes) or any(running):
-        for index, lane in enumerate(lanes):
-            current = running[index]
-            if current and current.done():
-                report(current.job, current.result())
-                running[index] = current = None
-            if lane and not current:
-                job = lane.pop(0)
-                running[index] = Running(job, few if job.where == "cpu" else rest)
-        time.sleep(0.02)
-
-
-def duration(seconds: float) -> str:
-    """Three digits in s, ms or µs."""
-    for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size or unit == "µs":
-            value = seconds / size
-            return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} {unit}"
-    raise AssertionError
-
-
-def table(rows: list[dict]) -> str:
-    """All rows as Markdown, beside those of the official code that they name."""
-    official = {(item["official"], item["variant"]): item for item in rows if "variant" in item}
-    lines = [
-        "| work | official as shipped | at its best | ours | × as shipped | × its best "
-        "| floor | ours / floor | peak memory: shipped, best, ours | note |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for item in rows:
-        if "variant" in item:
-            continue
-        theirs = [official.get((item.get("official"), name), {}) for name in ("shipped", "best")]
-        seconds, floor = item["seconds"], item.get("floor")
-        cells = [item["work"], *(_cell(duration, their.get("seconds")) for their in theirs)]
-        cells.append(_cell(duration, seconds))
-        cells += [_ratio(their.get("seconds"), seconds) for their in theirs]
-        cells += [_cell(duration, floor), _ratio(seconds, floor)]
-        memory = [_cell(_gigabytes, each.get("memory")) for each in (*theirs, item)]
-        cells += [", ".join(memory).removeprefix("–, –, "), item.get("note", "")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _cell(text: Callable[[float], str], value: float | None) -> str:
-    return "–" if value is None else text(value)
-
-
-def _ratio(a: float | None, b: float | None) -> str:
-    if not a or not b:
-        return "–"
-    return f"{a / b:.3g}" if a / b < 1000 else f"{a / b:.0f}"
-
-
-def _gigabytes(count: float) -> str:
-    return f"{count / 1e9:.2f} GB"
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -30,15 +30,13 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from gaussiansr_jax import splatting_gpu
 from gaussiansr_jax.coordinates import nearest_index
+from gaussiansr_jax.splatting_gpu import FIRST_VALUE, LOG_ZERO
 
 # Limits that keep values and gradients finite for every parameter that an optimizer can reach:
 # smallest variance in LR pixels², largest standard deviation in LR pixels, largest |correlation|.
 MIN_VARIANCE = 1e-4
 MAX_SIGMA = 1e3
 MAX_RHO = 0.99
-_LOG_ZERO = -1e30
-# Offset 2, precision 3, log weight 1; then come the values.
-_FIRST_VALUE = 6
 # Rows of a grid that are evaluated at once outside GPUs: enough to be busy, few enough for the
 # caches of a CPU. Gradients take one at a time: jaxlib 0.10 on CPUs crashes in sums over arrays of
 # many axes, and the axes of a batch come on top.
@@ -115,7 +113,7 @@ def at_footprint(
         return Kernels(gaussians.offset, precision, jnp.zeros_like(height), value)
     present = gaussians.opacity > 0
     log_height = jnp.log(height * jnp.where(present, gaussians.opacity, 1.0))
-    log_height = jnp.where(present, log_height, _LOG_ZERO)
+    log_height = jnp.where(present, log_height, LOG_ZERO)
     return Kernels(gaussians.offset, precision, log_height, gaussians.value)
 
 
@@ -185,7 +183,7 @@ def splat(
         y, x = nearest_index(query[0], size[0]), nearest_index(query[1], size[1])
         window = jax.lax.dynamic_slice(source, (y, 0, 0, x), (side, count, parameters, side))
         flat = jnp.moveaxis(window, 2, 3).reshape(side * count * side, parameters)
-        kernels = Kernels(flat[:, 0:2], flat[:, 2:5], flat[:, 5], flat[:, _FIRST_VALUE:])
+        kernels = Kernels(flat[:, 0:2], flat[:, 2:5], flat[:, 5], flat[:, FIRST_VALUE:])
         from_y = query[0] - (y + step).astype(query.dtype)
         from_x = query[1] - (x + step).astype(query.dtype)
         shape = (side, count, side)
@@ -212,6 +210,7 @@ def splat_grid(
 ) -> Float[Array, "height width channels"]:
     """`splat` at every point of the grid ys × xs, both rising by at most one LR pixel (scale >= 1).
 
+    Larger steps along x give NaN where the LR image is wider than the grid, except on GPUs.
     Differentiable in the Gaussians and the footprint, not in the positions.
     """
     planes = kernel_planes(gaussians, footprint, normalized)
@@ -240,7 +239,7 @@ def planes_on_grid(
 ) -> Float[Array, "height width channels"]:
     """`splat_grid` of what `kernel_planes` made."""
     size = (planes.shape[0], planes.shape[3]) if size is None else size
-    channels = planes.shape[2] - _FIRST_VALUE
+    channels = planes.shape[2] - FIRST_VALUE
     if channels == 0:
         return jnp.zeros((len(ys), len(xs), 0), ys.dtype)
     near_y, near_x = nearest_index(ys, size[0]), nearest_index(xs, size[1])
@@ -255,9 +254,9 @@ def _padded(planes: Float[Array, "H G P W"], radius: int, normalized: bool) -> A
     if not normalized:
         return padded
     log_weight = jnp.pad(
-        planes[:, :, _FIRST_VALUE - 1], [around[0], *around[2:]], constant_values=_LOG_ZERO
+        planes[:, :, FIRST_VALUE - 1], [around[0], *around[2:]], constant_values=LOG_ZERO
     )
-    return padded.at[:, :, _FIRST_VALUE - 1].set(log_weight)
+    return padded.at[:, :, FIRST_VALUE - 1].set(log_weight)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5, 6))
@@ -319,7 +318,7 @@ def _by_rows(
     normalized: bool,
     rows: int = 1,
 ) -> Float[Array, "channels Y X"]:
-    """The field on a grid in plain JAX, so many rows at a time.
+    """The field on a grid in plain JAX, `rows` rows at a time.
 
     In a row, log w = (A d + B) d + C with d = x - μ_x, where A, B, C depend on the Gaussian and y
     alone. Their values, on the LR grid, reach the output pixels by products with one-hot matrices:

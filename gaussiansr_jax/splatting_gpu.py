@@ -19,8 +19,9 @@ from jaxtyping import Array, Float, Int
 _COLUMNS = 128
 # Threads of a program of the backward pass, and the most LR pixels that it takes.
 _LANES, _LR_PIXELS = 32, 4
-_FIRST_VALUE = 6
-_LOG_ZERO = -1e30
+# Index of the first value among the parameters, and the log weight of a Gaussian that is not there.
+FIRST_VALUE = 6
+LOG_ZERO = -1e30
 
 
 def forward(
@@ -35,7 +36,7 @@ def forward(
     interpret: bool = False,
 ) -> tuple[Float[Array, "C Y X"], Float[Array, "Y X"]]:
     """The field, and the logarithm of the sum of the weights (0 if not normalized)."""
-    channels = planes.shape[2] - _FIRST_VALUE
+    channels = planes.shape[2] - FIRST_VALUE
     shape = (len(ys), len(xs))
     field = jax.ShapeDtypeStruct((channels, *shape), jnp.float32)
     log_sum = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -76,10 +77,10 @@ def _forward_kernel(
         from_y, from_x = y - i.astype(y.dtype), x - j.astype(x.dtype)
         log_weights = []
         for k in range(count):
-            oy, ox, yy, yx, xx, log_weight = (load(k, p) for p in range(_FIRST_VALUE))
+            oy, ox, yy, yx, xx, log_weight = (load(k, p) for p in range(FIRST_VALUE))
             dy, dx = from_y - oy, from_x - ox
             log_weight -= 0.5 * (yy * dy * dy + xx * dx * dx) + yx * dy * dx
-            log_weights.append(jnp.where(there, log_weight, _LOG_ZERO))
+            log_weights.append(jnp.where(there, log_weight, LOG_ZERO))
         if normalized:  # all weights relative to the largest so far
             before = largest
             for log_weight in log_weights:
@@ -90,7 +91,7 @@ def _forward_kernel(
             weight = jnp.exp(log_weight - largest if normalized else log_weight)
             total += weight
             for c in range(channels):
-                sums[c] += weight * load(k, _FIRST_VALUE + c)
+                sums[c] += weight * load(k, FIRST_VALUE + c)
         return largest, total, *sums
 
     zeros = jnp.zeros(_COLUMNS, jnp.float32)

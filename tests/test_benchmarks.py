@@ -1,4 +1,4 @@
-"""The benchmark script does what it says; its figures are for a device."""
+"""The benchmarks do what they say; their figures are for a device."""
 
 import json
 import sys
@@ -10,21 +10,26 @@ import pytest
 import tiny_model
 
 import gaussiansr_jax as gsr
+from gaussiansr_jax.data.sampling import check_settings
+from gaussiansr_jax.training.config import check_config, sample_settings
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+import experiments
+import figures
 import speed
+import splat_stream
 
 
 def test_one_group_in_processes_of_its_own(tmp_path, monkeypatch, capfd):
     monkeypatch.delenv("XLA_FLAGS")
     speed.main(["--tiny", "--only", "scales", "--json", str(tmp_path / "figures.json")])
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["jax"] == jax.__version__
-    assert figures["failures"] == []
-    assert len(figures["rows"]) == len(speed.WEIGHTS) * len(speed.TINY.scales)
-    assert all(item["seconds"] > 0 for item in figures["rows"])
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert found["jax"] == jax.__version__
+    assert found["failures"] == []
+    assert len(found["rows"]) == len(speed.WEIGHTS) * len(speed.TINY.scales)
+    assert all(item["seconds"] > 0 for item in found["rows"])
     printed = capfd.readouterr().out
-    assert all(f"| {item['work']} |" in printed for item in figures["rows"])
+    assert all(f"| {item['work']} |" in printed for item in found["rows"])
 
 
 def test_a_job_that_fails_is_reported(monkeypatch, capfd):
@@ -61,9 +66,11 @@ def test_counted_arithmetic():
 
 
 def test_strips_and_chains_evaluate_the_same_splat():
-    stream = speed.Stream("", 2, 3, 3, True)
-    grid = speed.Grid("", 2, (6, 5), (8, 10), 2.0, 2, (1, 4))
-    (_, whole), cut = (speed._splat_call(stream, grid, True, strips)() for strips in grid.strips)
+    stream = splat_stream.Stream("", 2, 3, 3, True)
+    grid = splat_stream.Grid("", 2, (6, 5), (8, 10), 2.0, 2, (1, 4))
+    (_, whole), cut = (
+        splat_stream.splat_call(stream, grid, True, strips)() for strips in grid.strips
+    )
     gradient = cut[0]
     assert whole.shape == (2, 1, 2, 8, 10, 3)
     np.testing.assert_allclose(whole[0], whole[1], rtol=1e-5)
@@ -73,6 +80,23 @@ def test_strips_and_chains_evaluate_the_same_splat():
     assert np.abs(gradient.value).max() > 0
 
 
+@pytest.mark.parametrize("name", experiments.VARIANTS)
+def test_experiments_have_valid_settings(name):
+    config = experiments.settings(name, "samples", 100)
+    check_config(config)
+    check_settings(sample_settings(config), config.tile_size)
+
+
+def test_a_finished_experiment_is_a_line_of_the_table(tmp_path):
+    tiny_model.save(tmp_path / experiments.WEIGHTS)
+    scores = {f"val_psnr_x{s}": 20.0 + s for s in experiments.SCALES} | {"val_psnr_mean": 25.0}
+    lines = [{"samples_per_s": r} for r in (0.0, 4000.0, 8000.0)] + [scores]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    count = sum(leaf.size for leaf in jax.tree.leaves(tiny_model.params()))
+    psnr = "22.000 | 23.000 | 24.000 | 26.000 | 28.000 | 32.000 | 50.000"
+    assert experiments.row("a name", tmp_path, 16) == f"| a name | {psnr} | {count:,} | 4.00 |"
+
+
 def test_table():
     rows = [
         {"official": "device", "variant": "shipped", "seconds": 7.4, "memory": 26.8e9},
@@ -80,7 +104,7 @@ def test_table():
         {"work": "an image", "seconds": 0.02, "floor": 0.004, "official": "device", "memory": 2e9},
         {"work": "a splat", "seconds": None, "floor": 2e-5, "note": "out of memory"},
     ]
-    lines = speed.table(rows).splitlines()[2:]
+    lines = figures.table(rows).splitlines()[2:]
     assert lines == [
         "| an image | 7.40 s | 250 ms | 20.0 ms | 370 | 12.5 | 4.00 ms | 5 "
         "| 26.80 GB, –, 2.00 GB |  |",

@@ -112,22 +112,22 @@ class DirectHead(nn.Module):
         x = zero_beyond(self.trunk_in(features), padded)
         for block in self.trunk:
             x = block(x, padded)
-        shape = self._selected(x, train, temperature) if self.bank else None
-        x = self.out(x).astype(jnp.float32)
-        x = x.reshape(*x.shape[:3], self.grid**2, -1)
-        if shape is None:
-            shape, value = x[..., 2:5], x[..., 5:8]
+        own = self.out(x).astype(jnp.float32)
+        own = own.reshape(*x.shape[:3], self.grid**2, -1)
+        if self.bank:
+            shape, rest = self._selected(x, train, temperature), own[..., 2:]
         else:
-            value = x[..., 2:5]
+            shape, rest = own[..., 2:5], own[..., 5:]
         place = (np.arange(self.grid, dtype=np.float32) + 0.5) / self.grid - 0.5
         place = np.stack(np.meshgrid(place, place, indexing="ij"), -1).reshape(1, 1, 1, -1, 2)
-        opacity = jnp.exp(3 * jnp.tanh(x[..., -1] / 3)) if self.opacity else jnp.ones(x.shape[:4])
+        log_opacity = 3 * jnp.tanh(rest[..., 3] / 3) if self.opacity else jnp.zeros(own.shape[:4])
+        opacity = jnp.exp(log_opacity)
         gaussians = splatting.Gaussians(
-            offset=place + self.max_offset * jnp.tanh(x[..., 0:2]),
+            offset=place + self.max_offset * jnp.tanh(own[..., 0:2]),
             sigma=0.3 * jnp.exp(2 * jnp.tanh(shape[..., 0:2] / 2)),
             rho=shape[..., 2],
             opacity=opacity if mask is None else jnp.where(mask, opacity, 0.0),
-            value=value,
+            value=rest[..., 0:3],
         )
         return DirectField(lr, gaussians, size)
 

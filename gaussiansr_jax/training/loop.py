@@ -22,8 +22,7 @@ from gaussiansr_jax.training.step import Dispatcher, make_step
 from gaussiansr_jax.training.validation import Validator
 
 WEIGHTS = "model.safetensors"
-
-
+# The pool of training tiles and the held-out crops [N, S, S, 3].
 Data = tuple[Pool, np.ndarray]
 
 

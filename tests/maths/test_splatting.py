@@ -106,6 +106,24 @@ def test_grid_equals_scattered_values_and_gradients(normalized):
     chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("start", [-0.4, 1.3, WIDTH - 2.2])
+def test_part_of_a_wide_field(start):
+    # The grid sees fewer columns than there are.
+    wide = jax.tree.map(lambda v: jnp.concatenate([v, v[:, ::-1]], 1), random_field())
+    ys, xs = jnp.array([0.2, 0.9]), start + 0.7 * jnp.arange(3.0)
+    for normalized in (False, True):
+        queries = grid_queries(ys, xs).reshape(-1, 2)
+        expected = splatting.splat(wide, queries, FOOTPRINT, 1, normalized).reshape(2, 3, 3)
+        field = splatting.splat_grid(wide, ys, xs, FOOTPRINT, 1, normalized)
+        np.testing.assert_allclose(field, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_grid_with_too_large_steps_is_not_wrong_silently():
+    wide = jax.tree.map(lambda v: jnp.concatenate([v, v], 1), random_field())
+    field = splatting.splat_grid(wide, jnp.zeros(1), jnp.array([0.0, 9.0]), FOOTPRINT, 1)
+    assert np.isnan(field).all()
+
+
 @given(st.floats(0.05, 1.0), st.integers(1, 3))
 def test_truncation_bound(sigma, radius):
     gaussians = random_field(3)._replace(

@@ -16,6 +16,14 @@ HEADS = [
     {"name": "gaussiansr", "splat_channels": 0, "hidden": 16},
     {"name": "liif", "hidden": 16},
     {"name": "direct", "grid": 2, "trunk_channels": 16, "trunk_blocks": 1},
+    {
+        "name": "direct",
+        "grid": 2,
+        "trunk_channels": 16,
+        "trunk_blocks": 1,
+        "bank": 5,
+        "opacity": True,
+    },
 ]
 LR = jax.random.uniform(jax.random.key(1), (2, 7, 9, 3))
 SCALE = jnp.array([[2.0, 3.3], [1.9, 2.6]])  # per sample and per axis; no query on a tie
@@ -102,7 +110,7 @@ def test_all_parameters_get_finite_gradients(model_and_params):
     unused = ("classifier", "sigma_y", "sigma_x", "rho", "opacity")
     for path, gradient in jax.tree.leaves_with_path(gradients):
         idle = any(name in jax.tree_util.keystr(path) for name in unused)
-        if not (idle and model.head.splat_channels == 0):
+        if not (idle and getattr(model.head, "splat_channels", 1) == 0):
             assert float(jnp.abs(gradient).max()) > 0, path
 
 
@@ -118,16 +126,19 @@ def test_bfloat16_computes_with_float32_parameters(model_and_params):
     assert 0 < float(jnp.abs(exact - rounded).max()) < 0.2 * float(jnp.abs(exact).max())
 
 
-def test_training_selection_is_random_and_evaluation_is_not():
-    model = models.build({"encoder": ENCODER, "head": HEADS[0]})
+@pytest.mark.parametrize("head", [HEADS[0], HEADS[4]], ids=["gaussiansr", "direct"])
+def test_training_selection_is_random_and_evaluation_is_not(head):
+    model = models.build({"encoder": ENCODER, "head": head})
     variables = model.init(jax.random.key(0), LR)
 
-    def kernels(seed, train):
+    @partial(jax.jit, static_argnums=1)
+    def sigma(seed, train):
         rngs = {"gumbel": jax.random.key(seed)}
-        return model.apply(variables, LR, train=train, method="prepare", rngs=rngs).kernels
+        field = model.apply(variables, LR, train=train, method="prepare", rngs=rngs)
+        return field.gaussians.sigma if hasattr(field, "gaussians") else field.kernels[..., :2]
 
-    assert float(jnp.abs(kernels(0, True) - kernels(1, True)).max()) > 1e-2
-    chex.assert_trees_all_equal(kernels(0, False), kernels(1, False))
+    assert float(jnp.abs(sigma(0, True) - sigma(1, True)).max()) > 1e-2
+    chex.assert_trees_all_equal(sigma(0, False), sigma(1, False))
 
 
 def test_direct_head_reproduces_constant_images_at_every_scale():

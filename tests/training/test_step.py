@@ -1,9 +1,11 @@
 """The step: independence of devices, of dispatches, and no traffic with the host."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import models
@@ -68,6 +70,23 @@ def test_devices_and_dispatches_change_nothing(config):
     np.testing.assert_allclose(one.params, eight.params, atol=1e-5)
     np.testing.assert_allclose(one.ema, eight.ema, atol=1e-5)
     assert not np.array_equal(one.params, one.ema)
+
+
+def test_the_gradient_of_unraveling_is_that_of_jax():
+    tree = {"a": np.ones((3, 4), np.float32), "b": {"c": np.arange(5, dtype=np.float32)}}
+    optimizer = optax.identity()
+    state, layout = states.create(tree, optimizer)
+    vector, plain = ravel_pytree(tree)
+    np.testing.assert_array_equal(state.params, vector)
+
+    def gradient(unravel):
+        def loss(vector):
+            leaves = jax.tree.leaves(unravel(vector))
+            return sum(float(i + 1) * jnp.sum(jnp.sin(leaf)) for i, leaf in enumerate(leaves))
+
+        return jax.grad(loss)(vector)
+
+    np.testing.assert_array_equal(gradient(layout.unravel), gradient(plain))
 
 
 def test_the_layout_gives_names_and_back(config):
