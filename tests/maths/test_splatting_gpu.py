@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gaussian_fields import FOOTPRINT, HEIGHT, WIDTH, random_field
+from gpu_lowering import lowered
 
 from gaussiansr_jax import splatting, splatting_gpu
 from gaussiansr_jax.coordinates import nearest_index
-from tests.gpu_lowering import lowered
-from tests.maths.test_splatting import FOOTPRINT, HEIGHT, WIDTH, random_field
 
 # A field of few, one of many Gaussians; windows that reach over the border and ones that do not.
 CASES = [(1, 8, 3, False), (3, 3, 1, False), (16, 3, 1, True), (1, 2, 0, True)]

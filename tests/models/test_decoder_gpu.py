@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gpu_lowering import lowered
 
 from gaussiansr_jax.models import decoder, decoder_gpu
-from tests.gpu_lowering import lowered
 
 
 def arguments(shape=(2, 13, 11), hidden=32, dtype=jnp.bfloat16):
