@@ -24,10 +24,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # configs/ is not ins
 from configs import direct_edsr_baseline
 
 SCALES = (2, 3, 4, 6, 8, 12, 30)
+# The settings of each head.
 VARIANTS = {
     "gaussiansr": {"name": "gaussiansr"},
     "liif": {"name": "liif"},
     "direct": {"name": "direct"},
+    "patch": {"name": "direct"},
     "bank": {"name": "direct", "bank": 100},
     "grid 2": {"name": "direct", "grid": 2},
     "grid 3": {"name": "direct", "grid": 3},
@@ -38,6 +40,12 @@ VARIANTS = {
     "offset 1": {"name": "direct", "max_offset": 1.0},
     "scales 1-5": {"name": "direct"},
 }
+# Settings of the training.
+OTHER_SETTINGS = {
+    "gaussiansr": {"query_layout": "patch"},
+    "patch": {"query_layout": "patch"},
+    "scales 1-5": {"scale_range": (1.0, 5.0)},
+}
 
 
 def settings(name: str, source: str, steps: int) -> ConfigDict:
@@ -47,8 +55,7 @@ def settings(name: str, source: str, steps: int) -> ConfigDict:
     config.source, config.steps = source, steps
     config.val_scales, config.val_crop, config.val_images = SCALES, 240, 32
     config.val_every = config.checkpoint_every = steps
-    if name == "scales 1-5":
-        config.scale_range = (1.0, 5.0)
+    config.update(OTHER_SETTINGS.get(name, {}))
     return config
 
 

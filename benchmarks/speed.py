@@ -256,8 +256,9 @@ class Recording:
         field = jax.eval_shape(self._upscaler.encode, lr, size)
         field = jax.eval_shape(self._upscaler.at_scale, field, cell)
         render = partial(self._upscaler.render, as_uint8=as_uint8)
+        blocks = sum(len(ys) for _, (ys, *_) in self._rendered)
         once = flops(self._upscaler.encode, lr, size) * len(self._encoded)
-        return once + flops(render, field, *grid) * len(self._rendered)
+        return once + flops(render, field, *grid) / len(grid[0]) * blocks
 
     def _record_encode(self, *args: Any) -> Any:
         self._encoded.append(_on_device(args))

@@ -12,7 +12,8 @@ from configs import gaussiansr_edsr_baseline
 
 
 def get_config() -> ConfigDict:
-    """The settings: another head, and the same training, so that heads can be compared."""
+    """The settings: another head and its own queries, otherwise the same training."""
     config = gaussiansr_edsr_baseline.get_config()
     config.model.head = ConfigDict({"name": "liif"})
+    config.query_layout = "spread"
     return config

@@ -9,12 +9,13 @@ import numpy as np
 
 from gaussiansr_jax import models, weights
 from gaussiansr_jax.arguments import Scale, Size
-from gaussiansr_jax.rendering import Prepared
+from gaussiansr_jax.rendering import RIM, Prepared
 
-# Sides of the largest tile in LR pixels and of a rendered block in output pixels. An accelerator
-# needs large ones to be busy; on a CPU small blocks waste less at the border of small images.
-_CPU_TILE, _CPU_BLOCK = 512, 128
-_ACCELERATOR_TILE, _ACCELERATOR_BLOCK = 768, 512
+# Sides of the largest tile in LR pixels and of a rendered block in output pixels, and the blocks of
+# one call. An accelerator needs large ones to be busy, and several in a call, or it waits for the
+# host; on a CPU small blocks waste less at the border of small images.
+_CPU_TILE, _CPU_BLOCK, _CPU_BLOCKS = 512, 128, 1
+_ACCELERATOR_TILE, _ACCELERATOR_BLOCK, _ACCELERATOR_BLOCKS = 768, 512, 4
 
 
 def load(name_or_path: str | os.PathLike = weights.DEFAULT_WEIGHTS, **settings) -> "Upscaler":
@@ -71,6 +72,7 @@ class Upscaler:
         self.facts = facts or {}
         self.tile = tile or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
         self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
+        self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
         self.model = models.build(self.config)
         self.params = jax.device_put(params)
         self._encode = jax.jit(self._encode_fn)
@@ -122,7 +124,15 @@ class Upscaler:
     def render(
         self, field: Any, ys: np.ndarray, xs: np.ndarray, cell: np.ndarray, as_uint8: bool
     ) -> jax.Array:
-        """One block [Y, X, 3] of output, on the device; arguments as `model.render_at_scale`."""
+        """Blocks [N, Y, X, 3] of output, on the device.
+
+        Args:
+          field: of `at_scale`, of one image.
+          ys: positions [N, Y + 2 RIM] of the rows of each block and of those around it.
+          xs: positions [N, X + 2 RIM] of the columns.
+          cell: size of an output pixel [1, 2], in LR pixels.
+          as_uint8: uint8 in place of float32 in [0, 1].
+        """
         return self._render(self.params, field, ys, xs, cell, as_uint8=as_uint8)
 
     def render_whole(
@@ -139,9 +149,15 @@ class Upscaler:
         return self.model.apply({"params": params}, field, cell, method="at_scale")
 
     def _render_fn(self, params, field, ys, xs, cell, as_uint8):
-        variables = {"params": params}
-        rgb = self.model.apply(variables, field, ys, xs, cell, method="render_at_scale")[0]
-        return _finished(rgb, as_uint8)
+        def one_block(grid):
+            grid = jax.tree.map(lambda x: x[None], grid)
+            variables = {"params": params}
+            rgb = self.model.apply(variables, field, *grid, cell, method="render_at_scale")[0]
+            return _finished(rgb[RIM:-RIM, RIM:-RIM], as_uint8)
+
+        if len(ys) == 1:  # not inside a loop, where convolutions are slow on CPUs
+            return one_block((ys[0], xs[0]))[None]
+        return jax.lax.map(one_block, (ys, xs))
 
     def _render_whole_fn(self, params, field, size, scale, as_uint8):
         variables = {"params": params}

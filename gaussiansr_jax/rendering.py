@@ -1,5 +1,6 @@
 """One image on its way through a model: encoded in tiles, rendered in blocks."""
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 # Encoded tiles that are kept for the next scale, in all.
 _KEPT_FIELD_BYTES = 2**31
-# Blocks under way: the device computes the next while the host copies the last.
+# Calls under way: the device computes the next blocks while the host copies the last.
 _IN_FLIGHT = 3
 # Output pixels around a block that are rendered and thrown away: a head may look at an output's
 # neighbors, and beyond the grid that it is given, it can only guess where they are.
-_RIM = 1
+RIM = 1
 _Span = tuple[int, int]  # first LR pixel and number of LR pixels along an axis
+# First output row and the one after the last, and likewise the columns.
+_Place = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Prepared:
@@ -61,9 +64,9 @@ class Prepared:
     def _render(self, size: Size) -> np.ndarray:
         out = np.empty((*size, 3), self.image.dtype)
         pending = deque()
-        for rows, cols, values in self._blocks(size):
+        for places, values in self._blocks(size):
             values.copy_to_host_async()
-            pending.append((rows, cols, values))
+            pending.append((places, values))
             if len(pending) >= _IN_FLIGHT:
                 _store(out, *pending.popleft())
         for item in pending:
@@ -76,8 +79,8 @@ class Prepared:
         as_uint8 = self.image.dtype == np.uint8
         return np.array(self._upscaler.render_whole(field, size, scale, as_uint8))
 
-    def _blocks(self, size: Size) -> Iterator[tuple[slice, slice, jax.Array]]:
-        """Output rows and columns, and their values with what surrounds them, on the device."""
+    def _blocks(self, size: Size) -> Iterator[tuple[list[_Place], jax.Array]]:
+        """Places of a few blocks in the output, and their values on the device."""
         up = self._upscaler
         scales = [out / lr for out, lr in zip(size, self.image.shape[:2], strict=True)]
         cell = np.array([[1 / s for s in scales]], np.float32)
@@ -85,12 +88,16 @@ class Prepared:
         for rows, cols in self._windows(size):
             field = self._field((rows.start, rows.length), (cols.start, cols.length))
             field = up.at_scale(field, cell)
-            for top, bottom in tiling.blocks(rows.out_start, rows.out_stop, up.block):
-                y = _local(top, up.block, scales[0], rows.start)
-                for left, right in tiling.blocks(cols.out_start, cols.out_stop, up.block):
-                    x = _local(left, up.block, scales[1], cols.start)
-                    values = up.render(field, y, x, cell, as_uint8)
-                    yield slice(top, bottom), slice(left, right), values
+            vertical = tiling.blocks(rows.out_start, rows.out_stop, up.block)
+            horizontal = tiling.blocks(cols.out_start, cols.out_stop, up.block)
+            places = list(itertools.product(vertical, horizontal))
+            while places:
+                # What remains is rendered one by one: two numbers of blocks, two compilations.
+                count = up.blocks_at_once if len(places) >= up.blocks_at_once else 1
+                some, places = places[:count], places[count:]
+                ys = [_local(top, up.block, scales[0], rows.start) for (top, _), _ in some]
+                xs = [_local(left, up.block, scales[1], cols.start) for _, (left, _) in some]
+                yield some, up.render(field, np.stack(ys), np.stack(xs), cell, as_uint8)
 
     def _windows(self, size: Size) -> list[tuple[tiling.Window, tiling.Window]]:
         up, (height, width) = self._upscaler, self.image.shape[:2]
@@ -151,11 +158,12 @@ class Prepared:
 
 
 def _local(first: int, block: int, scale: float, start: int) -> np.ndarray:
-    """Positions [1, block + 2] of the output pixels around a block, within a piece from `start`."""
-    positions = tiling.positions(block + 2 * _RIM, scale, first - _RIM)
-    return (positions - start).astype(np.float32)[None]
+    """Positions of the output pixels in and around a block, within a piece from `start`."""
+    positions = tiling.positions(block + 2 * RIM, scale, first - RIM)
+    return (positions - start).astype(np.float32)
 
 
-def _store(out: np.ndarray, rows: slice, cols: slice, values: jax.Array) -> None:
-    height, width = rows.stop - rows.start, cols.stop - cols.start
-    out[rows, cols] = np.asarray(values)[_RIM : _RIM + height, _RIM : _RIM + width]
+def _store(out: np.ndarray, places: list[_Place], values: jax.Array) -> None:
+    blocks = zip(places, np.asarray(values), strict=True)
+    for ((top, bottom), (left, right)), block in blocks:
+        out[top:bottom, left:right] = block[: bottom - top, : right - left]

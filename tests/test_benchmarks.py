@@ -45,7 +45,7 @@ def test_a_recording_replays_what_upscaling_does():
     recording = speed.Recording(upscaler, image)
     blocks = [np.asarray(block) for block in recording.replay()]
     assert len(blocks) == 4
-    np.testing.assert_array_equal(blocks[0][1:33, 1:33], expected[:32, :32])
+    np.testing.assert_array_equal(blocks[0][0], expected[:32, :32])
     assert recording.flops() > 1e6
 
 

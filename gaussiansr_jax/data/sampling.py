@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from gaussiansr_jax.coordinates import grid_positions
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.resampling import antialiased_matrix, separable
+
+QUERY_LAYOUTS = ("patch", "spread")
 
 
 class Sample(NamedTuple):
@@ -36,13 +37,16 @@ class SampleSettings(NamedTuple):
 
     Attributes:
       lr_size: side L of the LR patch.
-      query_size: side Q of the patch of the target that is queried.
+      query_size: side Q of the grid of target pixels that is queried.
       scale_range: the least and the largest scale; each sample draws its own, uniformly.
+      query_layout: "patch", adjacent rows and columns, or "spread", one row of every Q-th part of
+        the crop, at random, and likewise the columns.
     """
 
     lr_size: int
     query_size: int
     scale_range: tuple[float, float]
+    query_layout: str = "patch"
 
     @property
     def crop_size(self) -> int:
@@ -70,6 +74,15 @@ def check_settings(settings: SampleSettings, tile_size: int) -> None:
             f"query_size={settings.query_size} does not fit into the smallest crop, "
             f"lr_size x scale_range = {settings.lr_size} x {low:g}; lower query_size"
         )
+    if settings.query_layout not in QUERY_LAYOUTS:
+        raise UserError(
+            f"unknown query_layout {settings.query_layout!r}; choose from {QUERY_LAYOUTS}"
+        )
+    if settings.query_layout == "spread" and settings.query_size < settings.lr_size:
+        raise UserError(
+            f"query_size={settings.query_size} is below lr_size={settings.lr_size}, so that spread "
+            "queries would leave LR pixels out; raise it, or use query_layout='patch'"
+        )
 
 
 def sample_keys(seed: int, step: Int[Array, ""], indices: Int[Array, "B"]) -> Key[Array, "B"]:
@@ -84,18 +97,18 @@ def draw_batch(pool: Pool, keys: Key[Array, "B"], settings: SampleSettings) -> S
 
 
 def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sample:
-    """Draws a tile, a scale, an HR crop, its LR image, a patch of queries, and a reflection.
+    """Draws a tile, a scale, an HR crop, its LR image, a grid of queries, and a reflection.
 
     The HR crop has side `h = round(L * scale)`, so that the true scale is `h / L`. The LR image is
     its antialiased cubic reduction as Pillow makes it, as in LIIF, rounded to 8 bits.
-    A reflection commutes with the reduction, so it is applied to the LR image and the patch.
+    A reflection commutes with the reduction, so it is applied to the LR image and the queries.
 
     Args:
       pool: the HR tiles, each valid size at least `settings.crop_size`.
       key: all randomness.
       settings: the same for all samples.
     """
-    size, queries = settings.lr_size, settings.query_size
+    size = settings.lr_size
     keys = jax.random.split(key, 5)
     low, high = settings.scale_range
     tile = jax.random.randint(keys[0], (), 0, pool.tiles.shape[0])
@@ -115,12 +128,23 @@ def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sa
 
     rows, cols = (antialiased_matrix(size, window, scale, inside[i], side) for i in range(2))
     lr = jnp.round(jnp.clip(separable(hr, rows, cols), 0, 1) * 255) / 255
-    origin = jax.random.randint(keys[3], (2,), 0, side - queries + 1)
-    first = inside + origin
-    target = jax.lax.dynamic_slice(hr, (first[0], first[1], 0), (queries, queries, 3))
-    ys, xs = (grid_positions(queries, scale, origin[i]) for i in range(2))
+    index = _query_index(keys[3], side, settings)
+    target = hr[inside[0] + index[0]][:, inside[1] + index[1]]
+    ys, xs = (index.astype(jnp.float32) + 0.5) / scale - 0.5
     cell = jnp.full(2, 1 / scale)
     return _reflect(Sample(lr, ys, xs, cell, target), jax.random.bernoulli(keys[4], shape=(3,)))
+
+
+def _query_index(
+    key: Key[Array, ""], side: Int[Array, ""], settings: SampleSettings
+) -> Int[Array, "2 Q"]:
+    """The rows and the columns of an HR crop of side `side` that are queried, rising."""
+    count = settings.query_size
+    if settings.query_layout == "patch":
+        origin = jax.random.randint(key, (2, 1), 0, side - count + 1)
+        return origin + jnp.arange(count)[None]
+    first = jnp.arange(count + 1)[None] * side // count
+    return jax.random.randint(key, (2, count), first[:, :-1], first[:, 1:])
 
 
 def _reflect(sample: Sample, choice: Array) -> Sample:

@@ -54,6 +54,11 @@ class SuperResolver(nn.Module):
         """Whether parts of an image can be rendered; if not, only `render_whole` works."""
         return getattr(self.head, "tileable", True)
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether each output pixel is computed by itself, so that `render` takes any grid."""
+        return getattr(self.head, "pointwise", True)
+
     def __call__(self, lr: Float[Array, "batch height width 3"]) -> Float[Array, "batch h w 3"]:
         """The images at their own size; what `init` traces."""
         batch, height, width, _ = lr.shape
@@ -114,7 +119,10 @@ class SuperResolver(nn.Module):
         xs: Float[Array, "batch width"],
         cell: Float[Array, "batch 2"],
     ) -> Float[Array, "batch height width 3"]:
-        """RGB on the regular grid ys × xs of positions in LR pixels, `cell` apart."""
+        """RGB on the grid ys × xs of positions in LR pixels, both rising.
+
+        They are `cell` apart, or any where the model is `pointwise`.
+        """
         return self.render_at_scale(self.at_scale(field, cell), ys, xs, cell)
 
     def at_scale(self, field: Any, cell: Float[Array, "batch 2"]) -> Any:

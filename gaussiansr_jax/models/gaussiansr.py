@@ -75,6 +75,8 @@ class GaussianSRHead(nn.Module):
     hidden: int = 256
     dtype: jnp.dtype = jnp.float32
 
+    pointwise = False
+
     @property
     def radius(self) -> int:
         """LR pixels that an output sees in each direction, beyond the encoder's."""

@@ -94,6 +94,30 @@ def test_positions_rise_by_the_cell_and_stay_inside():
     assert len(np.unique(cell[:, 0])) > 12  # each sample has its own scale
 
 
+@pytest.mark.parametrize("high", [1.0, 2.0, 4.0])
+def test_spread_queries_take_one_row_and_column_for_each_lr_pixel(high):
+    ramp = np.arange(TILE, dtype=np.uint8)
+    tile = np.stack([*np.meshgrid(ramp, ramp, indexing="ij"), np.zeros((TILE, TILE))], -1)
+    pool = Pool(tile[None].astype(np.uint8), np.full((1, 2), TILE, np.int32))
+    batch = draw(pool, SampleSettings(LR, LR, (1.0, high), "spread"), 16)
+    for index in range(16):
+        sample = jax.tree.map(lambda x, i=index: np.asarray(x[i]), batch)
+        scale = 1 / sample.cell[0]
+        for axis, positions in enumerate((sample.ys, sample.xs)):
+            # Which LR pixel a target pixel on the border of two belongs to is left open.
+            assert np.abs(positions - np.arange(LR)).max() <= 0.5 + 0.5 / scale
+            steps = np.diff(positions) * scale
+            np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+            # The ramp along this axis is in one of two channels and may fall.
+            shown = np.abs(np.diff(sample.target * 255, axis=axis)).max((1 - axis, 2))
+            np.testing.assert_allclose(shown, steps, atol=1e-3)
+
+
+def test_spread_queries_differ_from_sample_to_sample():
+    batch = draw(make_pool(), SampleSettings(LR, LR, (3.0, 3.0), "spread"), 16)
+    assert len({ys.tobytes() for ys in np.asarray(batch.ys)}) == 16
+
+
 def test_lr_lies_on_the_grid_of_8_bits():
     lr = np.asarray(draw(make_pool(), SampleSettings(LR, QUERIES, (1.0, 4.0)), 32).lr) * 255
     np.testing.assert_allclose(lr, np.rint(lr), atol=1e-4)
@@ -133,6 +157,8 @@ def test_one_compilation_and_all_reflections():
         (SampleSettings(48, 48, (0.5, 4.0)), "rising finite numbers from 1 on"),
         (SampleSettings(48, 48, (1.0, float("inf"))), "rising finite numbers"),
         (SampleSettings(48, 48, (4.0, 2.0)), "rising finite numbers"),
+        (SampleSettings(48, 48, (1.0, 4.0), "random"), "unknown query_layout 'random'; choose"),
+        (SampleSettings(48, 40, (1.0, 4.0), "spread"), "below lr_size=48"),
     ],
 )
 def test_settings_that_cannot_be(settings, words):

@@ -45,6 +45,16 @@ def test_padding_and_blocks_change_nothing(upscaler, size):
     np.testing.assert_allclose(output, reference(image, size), atol=1e-5)
 
 
+def test_several_blocks_in_a_call_change_nothing(upscaler):
+    image = tiny_model.photo(23, 37)
+    several = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
+    several.blocks_at_once = 3
+    # 2 x 4 blocks: twice three of them, and two by themselves.
+    output = several.upscale(as_float(image), size=(57, 100))
+    assert several._render._cache_size() == 2
+    np.testing.assert_allclose(output, upscaler.upscale(as_float(image), size=(57, 100)), atol=1e-6)
+
+
 def test_tiles_change_nothing(upscaler):
     image = tiny_model.photo(40, 75)
     tiled = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=32, block=32)
