@@ -36,7 +36,7 @@ VARIANTS = {
     "window 5": {"name": "direct", "window": 5},
     "trunk 1": {"name": "direct", "trunk_blocks": 1},
     "trunk 8": {"name": "direct", "trunk_blocks": 8},
-    "opacity": {"name": "direct", "opacity": True},
+    "no opacity": {"name": "direct", "opacity": False},
     "offset 1": {"name": "direct", "max_offset": 1.0},
     "scales 1-5": {"name": "direct"},
 }

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gaussiansr_jax import models, weights
+from gaussiansr_jax import models, tiling, weights
 from gaussiansr_jax.arguments import Scale, Size
-from gaussiansr_jax.rendering import RIM, Prepared
+from gaussiansr_jax.rendering import Prepared
 
 # Sides of the largest tile in LR pixels and of a rendered block in output pixels, and the blocks of
 # one call. An accelerator needs large ones to be busy, and several in a call, or it waits for the
@@ -121,6 +121,25 @@ class Upscaler:
         """What all blocks of an output whose pixels are `cell` [1, 2] LR pixels have in common."""
         return self._at_scale(self.params, field, cell)
 
+    @property
+    def rim(self) -> int:
+        """Output pixels around a block that are rendered and thrown away.
+
+        A head that looks at an output's neighbors can only guess those beyond its grid.
+        """
+        return 0 if self.model.pointwise else 1
+
+    def positions(self, first: int, scale: float, start: int) -> np.ndarray:
+        """Positions along one axis of what `render` computes for the block from output `first`.
+
+        Args:
+          first: first output pixel of the block.
+          scale: output pixels per LR pixel.
+          start: first LR pixel of the encoded piece.
+        """
+        positions = tiling.positions(self.block + 2 * self.rim, scale, first - self.rim)
+        return (positions - start).astype(np.float32)
+
     def render(
         self, field: Any, ys: np.ndarray, xs: np.ndarray, cell: np.ndarray, as_uint8: bool
     ) -> jax.Array:
@@ -128,8 +147,8 @@ class Upscaler:
 
         Args:
           field: of `at_scale`, of one image.
-          ys: positions [N, Y + 2 RIM] of the rows of each block and of those around it.
-          xs: positions [N, X + 2 RIM] of the columns.
+          ys: `positions` [N, …] of the rows of each block.
+          xs: `positions` [N, …] of the columns.
           cell: size of an output pixel [1, 2], in LR pixels.
           as_uint8: uint8 in place of float32 in [0, 1].
         """
@@ -153,7 +172,8 @@ class Upscaler:
             grid = jax.tree.map(lambda x: x[None], grid)
             variables = {"params": params}
             rgb = self.model.apply(variables, field, *grid, cell, method="render_at_scale")[0]
-            return _finished(rgb[RIM:-RIM, RIM:-RIM], as_uint8)
+            rim, (height, width, _) = self.rim, rgb.shape
+            return _finished(rgb[rim : height - rim, rim : width - rim], as_uint8)
 
         if len(ys) == 1:  # not inside a loop, where convolutions are slow on CPUs
             return one_block((ys[0], xs[0]))[None]

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,8 @@ if TYPE_CHECKING:
 
 # Encoded tiles that are kept for the next scale, in all.
 _KEPT_FIELD_BYTES = 2**31
-# Calls under way: the device computes the next blocks while the host copies the last.
-_IN_FLIGHT = 3
-# Output pixels around a block that are rendered and thrown away: a head may look at an output's
-# neighbors, and beyond the grid that it is given, it can only guess where they are.
-RIM = 1
+# Calls under way: the device computes the next blocks while threads of the host copy the last.
+_IN_FLIGHT = 4
 _Span = tuple[int, int]  # first LR pixel and number of LR pixels along an axis
 # First output row and the one after the last, and likewise the columns.
 _Place = tuple[tuple[int, int], tuple[int, int]]
@@ -64,13 +62,14 @@ class Prepared:
     def _render(self, size: Size) -> np.ndarray:
         out = np.empty((*size, 3), self.image.dtype)
         pending = deque()
-        for places, values in self._blocks(size):
-            values.copy_to_host_async()
-            pending.append((places, values))
-            if len(pending) >= _IN_FLIGHT:
-                _store(out, *pending.popleft())
-        for item in pending:
-            _store(out, *item)
+        with ThreadPoolExecutor(_IN_FLIGHT) as threads:
+            for places, values in self._blocks(size):
+                values.copy_to_host_async()
+                pending.append(threads.submit(_store, out, places, values))
+                if len(pending) >= _IN_FLIGHT:
+                    pending.popleft().result()
+            for copied in pending:
+                copied.result()
         return out
 
     def _render_whole(self, size: Size, scale: float | None) -> np.ndarray:
@@ -95,8 +94,8 @@ class Prepared:
                 # What remains is rendered one by one: two numbers of blocks, two compilations.
                 count = up.blocks_at_once if len(places) >= up.blocks_at_once else 1
                 some, places = places[:count], places[count:]
-                ys = [_local(top, up.block, scales[0], rows.start) for (top, _), _ in some]
-                xs = [_local(left, up.block, scales[1], cols.start) for _, (left, _) in some]
+                ys = [up.positions(top, scales[0], rows.start) for (top, _), _ in some]
+                xs = [up.positions(left, scales[1], cols.start) for _, (left, _) in some]
                 yield some, up.render(field, np.stack(ys), np.stack(xs), cell, as_uint8)
 
     def _windows(self, size: Size) -> list[tuple[tiling.Window, tiling.Window]]:
@@ -155,12 +154,6 @@ class Prepared:
             f"too little memory to upscale an image of {width}x{height}; "
             "use a smaller scale, a smaller image or another device"
         ) from cause
-
-
-def _local(first: int, block: int, scale: float, start: int) -> np.ndarray:
-    """Positions of the output pixels in and around a block, within a piece from `start`."""
-    positions = tiling.positions(block + 2 * RIM, scale, first - RIM)
-    return (positions - start).astype(np.float32)
 
 
 def _store(out: np.ndarray, places: list[_Place], values: jax.Array) -> None:

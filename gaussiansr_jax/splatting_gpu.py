@@ -7,6 +7,7 @@ Layouts: parameters [H, G, P, W], P = offset (y, x), precision (yy, yx, xx), log
 fields [C, Y, X].
 """
 
+import math
 from functools import partial
 
 import jax
@@ -15,8 +16,12 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float, Int
 
-# Output pixels of a row that one program of the forward pass computes.
-_COLUMNS = 128
+from gaussiansr_jax.gpu_instructions import PLAIN, PTX, Instructions
+
+# Output columns that one program of the forward pass computes, and its rows, which share what it
+# loads, where there are many pixels; few are better spread over the processors.
+_COLUMNS, _ROWS, _MANY = 64, 4, 2**16
+_LOG2_E = math.log2(math.e)
 # Threads of a program of the backward pass, and the most LR pixels that it takes.
 _LANES, _LR_PIXELS = 32, 4
 # Index of the first value among the parameters, and the log weight of a Gaussian that is not there.
@@ -35,15 +40,20 @@ def forward(
     normalized: bool,
     interpret: bool = False,
 ) -> tuple[Float[Array, "C Y X"], Float[Array, "Y X"]]:
-    """The field, and the logarithm of the sum of the weights (0 if not normalized)."""
+    """The field, and the logarithm of the sum of the weights (0 if not normalized).
+
+    `near_y` and `near_x` must not fall.
+    """
     channels = planes.shape[2] - FIRST_VALUE
     shape = (len(ys), len(xs))
     field = jax.ShapeDtypeStruct((channels, *shape), jnp.float32)
     log_sum = jax.ShapeDtypeStruct(shape, jnp.float32)
+    rows, ops = _ROWS if math.prod(shape) >= _MANY else 1, PLAIN if interpret else PTX
+    static = {"rows": rows, "radius": radius, "normalized": normalized, "ops": ops}
     call = pl.pallas_call(
-        partial(_forward_kernel, radius=radius, normalized=normalized),
+        partial(_forward_kernel, **static),
         out_shape=(field, log_sum),
-        grid=(shape[0], pl.cdiv(shape[1], _COLUMNS)),
+        grid=(pl.cdiv(shape[0], rows), pl.cdiv(shape[1], _COLUMNS)),
         compiler_params=triton.CompilerParams(num_warps=_COLUMNS // 32),
         interpret=interpret,
         name="splat",
@@ -52,56 +62,91 @@ def forward(
 
 
 def _forward_kernel(
-    source, ys, xs, near_y, near_x, field, log_sum, *, radius: int, normalized: bool
+    source,
+    ys,
+    xs,
+    near_y,
+    near_x,
+    field,
+    log_sum,
+    *,
+    rows: int,
+    radius: int,
+    normalized: bool,
+    ops: Instructions,
 ):
-    """One row of `_COLUMNS` output pixels, each with its own window."""
+    """`_COLUMNS` output pixels of a few rows, each with its own window.
+
+    The threads are columns. In one of them, log2 w = (A dy + B) dy + C, where A, B, C are the same
+    for all rows, as `splatting._by_rows` has it with rows and columns exchanged.
+    """
     (height, count, _, width), channels = source.shape, field.shape[0]
     side = 2 * radius + 1
-    row = pl.program_id(0)
+    # Beyond the last row it is computed, and stored, again.
+    some = [jnp.minimum(pl.program_id(0) * rows + r, ys.shape[0] - 1) for r in range(rows)]
     column = pl.program_id(1) * _COLUMNS + jnp.arange(_COLUMNS)
     inside = column < xs.shape[0]
     x = triton.load(xs.at[column], mask=inside, other=0.0)
     nearest_x = triton.load(near_x.at[column], mask=inside, other=0)
-    y, nearest_y = ys[row], near_y[row]
+    y, nearest_y = [ys[row] for row in some], [near_y[row] for row in some]
+    top = jnp.maximum(nearest_y[0] - radius, 0)
+    bottom = jnp.minimum(nearest_y[-1] + radius + 1, height)
 
     def one_pixel(index, carry):
-        """Adds the Gaussians of one LR pixel of the windows."""
-        largest, total, *sums = carry
-        i = nearest_y - radius + jax.lax.div(index, jnp.int32(side))
+        """Adds the Gaussians of one LR pixel to each row whose windows hold it."""
+        i = top + jax.lax.div(index, jnp.int32(side))
         j = nearest_x - radius + jax.lax.rem(index, jnp.int32(side))
-        there = (0 <= i) & (i < height) & (0 <= j) & (j < width)
+        there = (0 <= j) & (j < width)
+        from_x = x - j.astype(x.dtype)
+        from_y = [y_r - i.astype(x.dtype) for y_r in y]
+        seen = [jnp.abs(i - nearest) <= radius for nearest in nearest_y]
 
         def load(k, p):
             return triton.load(source.at[i, k, p, j], mask=there, other=0.0)
 
-        from_y, from_x = y - i.astype(y.dtype), x - j.astype(x.dtype)
-        log_weights = []
+        log_weights = [[] for _ in some]
         for k in range(count):
             oy, ox, yy, yx, xx, log_weight = (load(k, p) for p in range(FIRST_VALUE))
-            dy, dx = from_y - oy, from_x - ox
-            log_weight -= 0.5 * (yy * dy * dy + xx * dx * dx) + yx * dy * dx
-            log_weights.append(jnp.where(there, log_weight, LOG_ZERO))
+            dx = from_x - ox
+            a, b = -0.5 * _LOG2_E * yy, -_LOG2_E * yx * dx
+            c = ops.fma(-0.5 * _LOG2_E * xx * dx, dx, _LOG2_E * log_weight)
+            c = jnp.where(there, c, LOG_ZERO)
+            for r in range(rows):
+                dy = from_y[r] - oy
+                exponent = ops.fma(ops.fma(a, dy, b), dy, c)
+                log_weights[r].append(jnp.where(seen[r], exponent, LOG_ZERO))
+        largest, total, sums = (list(part) for part in carry)
+        sums = [list(sums_r) for sums_r in sums]
         if normalized:  # all weights relative to the largest so far
-            before = largest
-            for log_weight in log_weights:
-                largest = jnp.maximum(largest, log_weight)
-            shrink = jnp.exp(before - largest)
-            total, sums = total * shrink, [s * shrink for s in sums]
-        for k, log_weight in enumerate(log_weights):
-            weight = jnp.exp(log_weight - largest if normalized else log_weight)
-            total += weight
-            for c in range(channels):
-                sums[c] += weight * load(k, FIRST_VALUE + c)
-        return largest, total, *sums
+            for r in range(rows):
+                before = largest[r]
+                for log_weight in log_weights[r]:
+                    largest[r] = jnp.maximum(largest[r], log_weight)
+                shrink = ops.exp2(before - largest[r])
+                total[r], sums[r] = total[r] * shrink, [s * shrink for s in sums[r]]
+        for k in range(count):
+            values = [load(k, FIRST_VALUE + c) for c in range(channels)]
+            for r in range(rows):
+                exponent = log_weights[r][k]
+                weight = ops.exp2(exponent - largest[r] if normalized else exponent)
+                total[r] += weight
+                sums[r] = [ops.fma(weight, v, s) for v, s in zip(values, sums[r], strict=True)]
+        return largest, total, sums
 
     zeros = jnp.zeros(_COLUMNS, jnp.float32)
-    carry = (jnp.full(_COLUMNS, -jnp.inf), zeros, *[zeros] * channels)
-    largest, total, *sums = jax.lax.fori_loop(0, side * side, one_pixel, carry)
-    for c in range(channels):
-        value = sums[c] / total if normalized else sums[c]
-        triton.store(field.at[c, row, column], value, mask=inside)
-    log_total = largest + jnp.log(total) if normalized else zeros
-    triton.store(log_sum.at[row, column], log_total, mask=inside)
+    carry = (
+        [jnp.full(_COLUMNS, 2 * LOG_ZERO)] * rows,
+        [zeros] * rows,
+        [[zeros] * channels] * rows,
+    )
+    steps = (bottom - top) * side
+    largest, total, sums = jax.lax.fori_loop(jnp.int32(0), steps, one_pixel, carry)
+    for r, row in enumerate(some):
+        for c in range(channels):
+            value = sums[r][c] / total[r] if normalized else sums[r][c]
+            triton.store(field.at[c, row, column], value, mask=inside)
+        log_total = (largest[r] + jnp.log2(total[r])) / _LOG2_E if normalized else zeros
+        triton.store(log_sum.at[row, column], log_total, mask=inside)
 
 
 def backward(

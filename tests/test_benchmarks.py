@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_model
+from PIL import Image
 
 import gaussiansr_jax as gsr
 from gaussiansr_jax.data.sampling import check_settings
@@ -16,6 +17,7 @@ from gaussiansr_jax.training.config import check_config, sample_settings
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import experiments
 import figures
+import heads
 import speed
 import splat_stream
 
@@ -95,6 +97,19 @@ def test_a_finished_experiment_is_a_line_of_the_table(tmp_path):
     count = sum(leaf.size for leaf in jax.tree.leaves(tiny_model.params()))
     psnr = "22.000 | 23.000 | 24.000 | 26.000 | 28.000 | 32.000 | 50.000"
     assert experiments.row("a name", tmp_path, 16) == f"| a name | {psnr} | {count:,} | 4.00 |"
+
+
+def test_the_table_of_heads(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(heads, "PHOTO", (24, 32))
+    Image.fromarray(tiny_model.photo(24, 36)).save(tmp_path / "photo.png")
+    weights = tmp_path / "tiny.safetensors"
+    tiny_model.save(weights)
+    heads.main(["--data", str(tmp_path), "--weights", str(weights), "--scales", "2", "3"])
+    bicubic, ours = (row.split(" | ") for row in capsys.readouterr().out.splitlines()[-2:])
+    assert (bicubic[0], ours[0]) == ("| bicubic", "| tiny.safetensors")
+    assert all(10 < float(value) < 60 for row in (bicubic, ours) for value in row[1:3])
+    assert bicubic[1:3] != ours[1:3]
+    assert int(ours[3].replace(",", "")) > 100 and "s |" in ours[4]
 
 
 def test_table():

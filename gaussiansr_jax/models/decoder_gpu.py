@@ -6,15 +6,15 @@ bfloat16, everything else is float32.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial, reduce
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Float
+
+from gaussiansr_jax.gpu_instructions import PLAIN, PTX, Instructions
 
 # Output pixels of one program, its warps, and the outputs of a layer that it computes at once. On
 # an H100 they take 96 KB of shared memory, and the registers just suffice.
@@ -50,7 +50,7 @@ def decode(
     *inner, (last, last_bias) = layers
     unused = [(0, _RGB_COLUMNS - last.shape[1])]
     call = pl.pallas_call(
-        partial(_kernel, columns=min(_COLUMNS, hidden), ops=_JAX if interpret else _PTX),
+        partial(_kernel, columns=min(_COLUMNS, hidden), ops=PLAIN if interpret else PTX),
         out_shape=jax.ShapeDtypeStruct((batch, count, last.shape[1]), jnp.float32),
         grid=(pl.cdiv(count, _ROWS), batch),
         compiler_params=triton.CompilerParams(num_warps=_WARPS, num_stages=1),
@@ -82,7 +82,7 @@ def _kernel(
     rgb,
     *,
     columns: int,
-    ops: "_Ops",
+    ops: Instructions,
 ):
     """RGB of `_ROWS` output pixels; their features are a list of blocks of `columns` channels."""
     hidden = kernels.shape[-1]
@@ -140,40 +140,9 @@ def _kernel(
     triton.store(rgb.at[image, row[:, None], channel[None]], y, mask=stored)
 
 
-class _Ops(NamedTuple):
-    """Instructions that Pallas does not know.
-
-    Attributes:
-      multiply_add: a b + c, rounded once. XLA makes two instructions of it.
-      reciprocal: 1 / x, to 1 ulp. A division takes eight instructions.
-    """
-
-    multiply_add: Callable[[Array, Array, Array], Array]
-    reciprocal: Callable[[Array], Array]
-
-
-def _instruction(name: str) -> Callable[..., Array]:
-    """A PTX instruction from float32 arrays to one float32 array, all of the same shape."""
-
-    def apply(*arguments: Array) -> Array:
-        places = ", ".join(f"${i}" for i in range(len(arguments) + 1))
-        (result,) = triton.elementwise_inline_asm(
-            f"{name} {places};",
-            args=arguments,
-            constraints=",".join(["=f", *["f"] * len(arguments)]),
-            pack=1,
-            result_shape_dtypes=[jax.ShapeDtypeStruct(arguments[0].shape, jnp.float32)],
-        )
-        return result
-
-    return apply
-
-
-_PTX = _Ops(_instruction("fma.rn.f32"), _instruction("rcp.approx.ftz.f32"))
-_JAX = _Ops(lambda a, b, c: a * b + c, lambda x: 1 / x)
-
-
-def _cos_sin(t: Float[Array, "..."], ops: _Ops) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+def _cos_sin(
+    t: Float[Array, "..."], ops: Instructions
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """cos πt and sin πt, to 1e-5.
 
     With n the integer nearest to t and r = t - n, they are (-1)ⁿ cos πr and (-1)ⁿ sin πr; |r| is
@@ -186,7 +155,7 @@ def _cos_sin(t: Float[Array, "..."], ops: _Ops) -> tuple[Float[Array, "..."], Fl
     return sign * _polynomial(square, _COS, ops), sign * r * _polynomial(square, _SIN, ops)
 
 
-def _gelu(x: Float[Array, "..."], ops: _Ops) -> Float[Array, "..."]:
+def _gelu(x: Float[Array, "..."], ops: Instructions) -> Float[Array, "..."]:
     """x Φ(x), Φ the normal distribution, to 3e-5.
 
     x Φ(x) = max(x, 0) - |x| Φ(-|x|), and Φ(-a) is q(a)⁻¹⁶ with a polynomial q, the form of
@@ -196,15 +165,15 @@ def _gelu(x: Float[Array, "..."], ops: _Ops) -> Float[Array, "..."]:
     tail = ops.reciprocal(_polynomial(size, _TAIL, ops))
     for _ in range(4):
         tail *= tail
-    return ops.multiply_add(-size, tail, jnp.maximum(x, 0.0))
+    return ops.fma(-size, tail, jnp.maximum(x, 0.0))
 
 
 def _polynomial(
-    x: Float[Array, "..."], coefficients: tuple[float, ...], ops: _Ops
+    x: Float[Array, "..."], coefficients: tuple[float, ...], ops: Instructions
 ) -> Float[Array, "..."]:
     """Σ c_i xⁱ, by Horner's rule."""
     *lower, last = (jnp.full(x.shape, c) for c in coefficients)
-    return reduce(lambda value, c: ops.multiply_add(value, x, c), reversed(lower), last)
+    return reduce(lambda value, c: ops.fma(value, x, c), reversed(lower), last)
 
 
 # Fitted for the smallest maximal error: cos πr and sin πr / r as polynomials in r², and `_gelu`.

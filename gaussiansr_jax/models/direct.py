@@ -73,7 +73,7 @@ class DirectHead(nn.Module):
     bank: int = 0
     selection: str = "soft"
     evaluation: str = "expectation"
-    opacity: bool = False
+    opacity: bool = True
     dtype: jnp.dtype = jnp.float32
 
     @property

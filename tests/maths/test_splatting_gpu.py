@@ -26,9 +26,11 @@ def planes(count, channels, normalized):
     return splatting.kernel_planes(field, FOOTPRINT, normalized)
 
 
+@pytest.mark.parametrize("rows", [1, 4])
 @pytest.mark.parametrize(("count", "channels", "radius", "normalized"), CASES)
-def test_kernels_equal_plain_jax(count, channels, radius, normalized):
-    parameters, positions = planes(count, channels, normalized), grid(3, 130)
+def test_kernels_equal_plain_jax(count, channels, radius, normalized, rows, monkeypatch):
+    monkeypatch.setattr(splatting_gpu, "_MANY", 1 if rows > 1 else 2**30)
+    parameters, positions = planes(count, channels, normalized), grid(6, 130)
     static = {"radius": radius, "normalized": normalized}
     plain = partial(splatting._by_rows, **static)
     expected, pull_back = jax.vjp(lambda p: plain(p, *positions), parameters)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gpu_lowering import lowered
 
+from gaussiansr_jax.gpu_instructions import PLAIN
 from gaussiansr_jax.models import decoder, decoder_gpu
 
 
@@ -50,11 +51,9 @@ def test_kernel_is_as_exact_as_plain_jax(monkeypatch, shape, columns):
 
 def test_functions_of_the_kernel():
     x = jnp.linspace(-30.0, 30.0, 60001)
-    ours = decoder_gpu._gelu(x, decoder_gpu._JAX)
+    ours = decoder_gpu._gelu(x, PLAIN)
     np.testing.assert_allclose(ours, decoder.exact_gelu(x), atol=3e-5, rtol=1e-6)
-    for ours, exact in zip(
-        decoder_gpu._cos_sin(x, decoder_gpu._JAX), (np.cos, np.sin), strict=True
-    ):
+    for ours, exact in zip(decoder_gpu._cos_sin(x, PLAIN), (np.cos, np.sin), strict=True):
         np.testing.assert_allclose(ours, exact(np.pi * np.asarray(x, np.float64)), atol=1e-5)
 
 

@@ -147,7 +147,8 @@ def test_direct_head_reproduces_constant_images_at_every_scale():
     # All Gaussians carry one color: whatever their shapes, the normalized field must be that color.
     out = params["head"]["out"]
     bias = jax.random.normal(jax.random.key(1), out["bias"].shape)
-    is_color = jnp.arange(bias.size) % 8 >= 5
+    # Offset 2, σ 2, ρ, color 3, opacity.
+    is_color = jnp.isin(jnp.arange(bias.size) % 9, jnp.arange(5, 8))
     params["head"]["out"] = {
         "kernel": jnp.zeros_like(out["kernel"]),
         "bias": jnp.where(is_color, 0.2, bias),
