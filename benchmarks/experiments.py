@@ -27,9 +27,11 @@ SCALES = (2, 3, 4, 6, 8, 12, 30)
 # The settings of each head.
 VARIANTS = {
     "gaussiansr": {"name": "gaussiansr"},
+    "gaussiansr, patches of 12": {"name": "gaussiansr"},
+    "gaussiansr, patches of 4": {"name": "gaussiansr"},
     "liif": {"name": "liif"},
     "direct": {"name": "direct"},
-    "patch": {"name": "direct"},
+    "one patch": {"name": "direct"},
     "bank": {"name": "direct", "bank": 100},
     "grid 2": {"name": "direct", "grid": 2},
     "grid 3": {"name": "direct", "grid": 3},
@@ -42,8 +44,10 @@ VARIANTS = {
 }
 # Settings of the training.
 OTHER_SETTINGS = {
-    "gaussiansr": {"query_layout": "patch"},
-    "patch": {"query_layout": "patch"},
+    "gaussiansr": {"query_patch": None},
+    "gaussiansr, patches of 12": {"query_patch": 12},
+    "gaussiansr, patches of 4": {"query_patch": 4},
+    "one patch": {"query_patch": None},
     "scales 1-5": {"scale_range": (1.0, 5.0)},
 }
 

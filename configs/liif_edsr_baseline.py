@@ -15,5 +15,5 @@ def get_config() -> ConfigDict:
     """The settings: another head and its own queries, otherwise the same training."""
     config = gaussiansr_edsr_baseline.get_config()
     config.model.head = ConfigDict({"name": "liif"})
-    config.query_layout = "spread"
+    config.query_patch = 1
     return config

@@ -208,10 +208,11 @@ def splat_grid(
     normalized: bool = False,
     size: Int[ArrayLike, "2"] | None = None,
 ) -> Float[Array, "height width channels"]:
-    """`splat` at every point of the grid ys × xs, both rising by at most one LR pixel (scale >= 1).
+    """`splat` at every point of the grid ys × xs.
 
-    Larger steps along x give NaN where the LR image is wider than the grid, except on GPUs.
-    Differentiable in the Gaussians and the footprint, not in the positions.
+    Except on GPUs, `xs` must rise by at most one LR pixel (scale >= 1) where the LR image is wider
+    than the grid; larger steps give NaN there. It is differentiable in the Gaussians and the
+    footprint, not in the positions.
     """
     planes = kernel_planes(gaussians, footprint, normalized)
     return planes_on_grid(planes, ys, xs, radius, normalized, size)

@@ -8,7 +8,7 @@ fields [C, Y, X].
 """
 
 import math
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -40,10 +40,7 @@ def forward(
     normalized: bool,
     interpret: bool = False,
 ) -> tuple[Float[Array, "C Y X"], Float[Array, "Y X"]]:
-    """The field, and the logarithm of the sum of the weights (0 if not normalized).
-
-    `near_y` and `near_x` must not fall.
-    """
+    """The field, and the logarithm of the sum of the weights (0 if not normalized)."""
     channels = planes.shape[2] - FIRST_VALUE
     shape = (len(ys), len(xs))
     field = jax.ShapeDtypeStruct((channels, *shape), jnp.float32)
@@ -89,8 +86,8 @@ def _forward_kernel(
     x = triton.load(xs.at[column], mask=inside, other=0.0)
     nearest_x = triton.load(near_x.at[column], mask=inside, other=0)
     y, nearest_y = [ys[row] for row in some], [near_y[row] for row in some]
-    top = jnp.maximum(nearest_y[0] - radius, 0)
-    bottom = jnp.minimum(nearest_y[-1] + radius + 1, height)
+    top = jnp.maximum(reduce(jnp.minimum, nearest_y) - radius, 0)
+    bottom = jnp.minimum(reduce(jnp.maximum, nearest_y) + radius + 1, height)
 
     def one_pixel(index, carry):
         """Adds the Gaussians of one LR pixel to each row whose windows hold it."""
@@ -163,13 +160,18 @@ def backward(
     normalized: bool,
     interpret: bool = False,
 ) -> Float[Array, "H G P W"]:
-    """The gradient with respect to the parameters; `near_y` and `near_x` must not fall."""
+    """The gradient with respect to the parameters."""
     height, count, _, width = planes.shape
     gaussians = pl.next_power_of_2(count)
     pixels = min(_LR_PIXELS, max(1, _LANES // gaussians))
     splits = max(1, _LANES // (gaussians * pixels))
     call = pl.pallas_call(
-        partial(_backward_kernel, shape=(splits, pixels, gaussians), normalized=normalized),
+        partial(
+            _backward_kernel,
+            shape=(splits, pixels, gaussians),
+            radius=radius,
+            normalized=normalized,
+        ),
         out_shape=jax.ShapeDtypeStruct(planes.shape, jnp.float32),
         grid=(height, pl.cdiv(width, pixels)),
         compiler_params=triton.CompilerParams(num_warps=1),
@@ -178,23 +180,25 @@ def backward(
     )
     rows, columns = _reached_by(near_y, height, radius), _reached_by(near_x, width, radius)
     inner = jnp.sum(field * gradient, axis=0)
-    return call(planes, ys, xs, *rows, *columns, log_sum, inner, gradient)
+    return call(planes, ys, xs, near_y, near_x, *rows, *columns, log_sum, inner, gradient)
 
 
 def _reached_by(
     nearest: Int[Array, "Q"], length: int, radius: int
 ) -> tuple[Int[Array, "length"], Int[Array, "length"]]:
     """The first output and the one after the last whose windows hold each LR pixel."""
-    lr = jnp.arange(length, dtype=jnp.int32)[:, None]
-    first = jnp.sum(nearest[None] < lr - radius, axis=1, dtype=jnp.int32)
-    end = jnp.sum(nearest[None] <= lr + radius, axis=1, dtype=jnp.int32)
-    return first, end
+    count, lr = len(nearest), jnp.arange(length, dtype=jnp.int32)[:, None]
+    holds, index = jnp.abs(nearest[None] - lr) <= radius, jnp.arange(count, dtype=jnp.int32)[None]
+    first = jnp.min(jnp.where(holds, index, count), axis=1)
+    return first, jnp.max(jnp.where(holds, index + 1, 0), axis=1)
 
 
 def _backward_kernel(
     source,
     ys,
     xs,
+    near_y,
+    near_x,
     first_row,
     end_row,
     first_column,
@@ -205,6 +209,7 @@ def _backward_kernel(
     out,
     *,
     shape: tuple[int, int, int],
+    radius: int,
     normalized: bool,
 ):
     """The gradient of the Gaussians of a few LR pixels of a row: sums over what sees them.
@@ -223,18 +228,19 @@ def _backward_kernel(
         triton.load(source.at[i, k, p, j], mask=there, other=0.0)[None] for p in range(parameters)
     )
     center_y, center_x = i.astype(jnp.float32) + oy, j.astype(jnp.float32)[None] + ox
-    left = triton.load(first_column.at[j], mask=there, other=0)[None]
-    right = triton.load(end_column.at[j], mask=there, other=0)[None]
+    start = jnp.min(triton.load(first_column.at[j], mask=there, other=xs.shape[0]))
+    stop = jnp.max(triton.load(end_column.at[j], mask=there, other=0))
     top, bottom = first_row[i], end_row[i]
-    start, stop = first_column[first_j], end_column[jnp.minimum(first_j + pixels, width) - 1]
 
     def some_rows(index, sums):
         row = top + index * splits + jnp.arange(splits, dtype=jnp.int32)
-        below = row < bottom
+        inside = row < bottom
+        nearest_y = triton.load(near_y.at[row], mask=inside, other=0)
+        below = inside & (jnp.abs(nearest_y - i) <= radius)
         dy = triton.load(ys.at[row], mask=below, other=0.0)[:, None] - center_y
 
         def one_column(column, sums):
-            seen = below[:, None] & (left <= column) & (column < right)
+            seen = below[:, None] & (jnp.abs(near_x[column] - j) <= radius)[None]
             dx = xs[column] - center_x
             by_y, by_x = yy * dy + yx * dx, yx * dy + xx * dx
             log_weights = log_weight - 0.5 * (by_y * dy + by_x * dx)

@@ -11,8 +11,6 @@ from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.resampling import antialiased_matrix, separable
 
-QUERY_LAYOUTS = ("patch", "spread")
-
 
 class Sample(NamedTuple):
     """One training sample, or a batch of them with a leading axis B.
@@ -38,15 +36,15 @@ class SampleSettings(NamedTuple):
     Attributes:
       lr_size: side L of the LR patch.
       query_size: side Q of the grid of target pixels that is queried.
+      query_patch: side P of the patches of adjacent target pixels that the grid consists of. Each
+        of the Q / P parts of the crop's rows has one, at random, and likewise the columns.
       scale_range: the least and the largest scale; each sample draws its own, uniformly.
-      query_layout: "patch", adjacent rows and columns, or "spread", one row of every Q-th part of
-        the crop, at random, and likewise the columns.
     """
 
     lr_size: int
     query_size: int
+    query_patch: int
     scale_range: tuple[float, float]
-    query_layout: str = "patch"
 
     @property
     def crop_size(self) -> int:
@@ -74,14 +72,20 @@ def check_settings(settings: SampleSettings, tile_size: int) -> None:
             f"query_size={settings.query_size} does not fit into the smallest crop, "
             f"lr_size x scale_range = {settings.lr_size} x {low:g}; lower query_size"
         )
-    if settings.query_layout not in QUERY_LAYOUTS:
+    if not 1 <= settings.query_patch <= settings.query_size:
         raise UserError(
-            f"unknown query_layout {settings.query_layout!r}; choose from {QUERY_LAYOUTS}"
+            f"query_patch={settings.query_patch} must lie between 1 and "
+            f"query_size={settings.query_size}"
         )
-    if settings.query_layout == "spread" and settings.query_size < settings.lr_size:
+    if settings.query_size % settings.query_patch:
         raise UserError(
-            f"query_size={settings.query_size} is below lr_size={settings.lr_size}, so that spread "
-            "queries would leave LR pixels out; raise it, or use query_layout='patch'"
+            f"query_size={settings.query_size} is no multiple of "
+            f"query_patch={settings.query_patch}; change one of them"
+        )
+    if settings.query_patch < settings.query_size < settings.lr_size:
+        raise UserError(
+            f"query_size={settings.query_size} is below lr_size={settings.lr_size}, which queries "
+            "in several patches cannot cover; raise it, or leave query_patch out"
         )
 
 
@@ -138,13 +142,12 @@ def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sa
 def _query_index(
     key: Key[Array, ""], side: Int[Array, ""], settings: SampleSettings
 ) -> Int[Array, "2 Q"]:
-    """The rows and the columns of an HR crop of side `side` that are queried, rising."""
-    count = settings.query_size
-    if settings.query_layout == "patch":
-        origin = jax.random.randint(key, (2, 1), 0, side - count + 1)
-        return origin + jnp.arange(count)[None]
+    """The rows and the columns of an HR crop of side `side` that are queried."""
+    patch = settings.query_patch
+    count = settings.query_size // patch
     first = jnp.arange(count + 1)[None] * side // count
-    return jax.random.randint(key, (2, count), first[:, :-1], first[:, 1:])
+    origin = jax.random.randint(key, (2, count), first[:, :-1], first[:, 1:] - patch + 1)
+    return (origin[..., None] + jnp.arange(patch)[None, None]).reshape(2, -1)
 
 
 def _reflect(sample: Sample, choice: Array) -> Sample:

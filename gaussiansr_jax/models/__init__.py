@@ -56,7 +56,7 @@ class SuperResolver(nn.Module):
 
     @property
     def pointwise(self) -> bool:
-        """Whether each output pixel is computed by itself, so that `render` takes any grid."""
+        """Whether each output pixel is computed by itself, without its neighbors on the grid."""
         return getattr(self.head, "pointwise", True)
 
     def __call__(self, lr: Float[Array, "batch height width 3"]) -> Float[Array, "batch h w 3"]:
@@ -118,12 +118,18 @@ class SuperResolver(nn.Module):
         ys: Float[Array, "batch height"],
         xs: Float[Array, "batch width"],
         cell: Float[Array, "batch 2"],
+        patch: int | None = None,
     ) -> Float[Array, "batch height width 3"]:
-        """RGB on the grid ys × xs of positions in LR pixels, both rising.
+        """RGB on the grid ys × xs of positions in LR pixels.
 
-        They are `cell` apart, or any where the model is `pointwise`.
+        Args:
+          field: what `prepare` returned.
+          ys: rows, rising by `cell`, or in patches that do so.
+          xs: columns, likewise.
+          cell: size of an output pixel (y, x) in LR pixels, 1 / scale.
+          patch: side of the patches; by default all is one.
         """
-        return self.render_at_scale(self.at_scale(field, cell), ys, xs, cell)
+        return self.render_at_scale(self.at_scale(field, cell), ys, xs, cell, patch)
 
     def at_scale(self, field: Any, cell: Float[Array, "batch 2"]) -> Any:
         """What all parts of a grid with steps `cell` have in common, for `render_at_scale`."""
@@ -135,9 +141,10 @@ class SuperResolver(nn.Module):
         ys: Float[Array, "batch height"],
         xs: Float[Array, "batch width"],
         cell: Float[Array, "batch 2"],
+        patch: int | None = None,
     ) -> Float[Array, "batch height width 3"]:
         """`render` of what `at_scale` returned."""
-        return 0.5 * self.head.render(field, ys, xs, cell) + 0.5
+        return 0.5 * self.head.render(field, ys, xs, cell, patch) + 0.5
 
     def render_whole(
         self, field: Any, size: tuple[int, int], scale: float | None = None

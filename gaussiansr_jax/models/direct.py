@@ -171,9 +171,10 @@ class DirectHead(nn.Module):
         ys: Float[Array, "batch height"],
         xs: Float[Array, "batch width"],
         cell: Float[Array, "batch 2"],
+        patch: int | None = None,
     ) -> Float[Array, "batch height width 3"]:
-        """RGB on the regular grid ys × xs."""
-        del cell
+        """RGB on the grid ys × xs."""
+        del cell, patch
         base = jax.vmap(resampling.bicubic_grid)(field.lr, ys, xs, field.size)
         splat = partial(splatting.planes_on_grid, radius=self.window // 2, normalized=True)
         return base + jax.vmap(splat)(field.planes, ys, xs, size=field.size)

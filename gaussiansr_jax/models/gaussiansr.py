@@ -1,5 +1,6 @@
 """The head of GaussianSR (arXiv 2407.18046): selection, dual stream, decoder."""
 
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -173,14 +174,22 @@ class GaussianSRHead(nn.Module):
         ys: Float[Array, "batch height"],
         xs: Float[Array, "batch width"],
         cell: Float[Array, "batch 2"],
+        patch: int | None = None,
     ) -> Float[Array, "batch height width 3"]:
-        """RGB on the regular grid ys × xs, whose steps are `cell`."""
-        features = self._grid_features(field, _halo(ys, cell[:, 0]), _halo(xs, cell[:, 1]))
+        """RGB on the grid ys × xs: patches whose rows and columns are `cell` apart."""
+        rows, cols = (x.reshape(len(x), -1, patch or x.shape[1]) for x in (ys, xs))
+        counts = rows.shape[1], cols.shape[1]
+        around = [
+            _halo(x, cell[:, axis]).reshape(len(x), -1) for axis, x in enumerate((rows, cols))
+        ]
+        features = _cut(self._grid_features(field, *around), counts)
         relative = grid_queries(
             2.0 * (ys - nearest_index(ys, field.size[:, :1]).astype(jnp.float32)),
             2 * (xs - nearest_index(xs, field.size[:, 1:]).astype(jnp.float32)),
         )
-        return self._decode(*self._waves(features), relative, cell[:, None, None])
+        cells = jnp.repeat(cell, math.prod(counts), axis=0)[:, None, None]
+        rgb = self._decode(*self._waves(features), _cut(relative, counts), cells)
+        return _joined(rgb, counts)
 
     def _grid_features(self, field, ys, xs):
         """Features of both streams on the grid ys × xs, zero outside the image."""
@@ -225,10 +234,25 @@ class GaussianSRHead(nn.Module):
         return decode(waves, bias, relative, self.phase(2 * cell), self.decoder.layers(self.hidden))
 
 
-def _halo(positions: Float[Array, "batch n"], step: Float[Array, "batch"]):
-    """`positions` with one more on each side."""
-    step = step[:, None]
-    return jnp.concatenate([positions[:, :1] - step, positions, positions[:, -1:] + step], 1)
+def _halo(positions: Float[Array, "batch patches n"], step: Float[Array, "batch"]):
+    """`positions` with one more on each side of each patch."""
+    step = step[:, None, None]
+    return jnp.concatenate([positions[..., :1] - step, positions, positions[..., -1:] + step], -1)
+
+
+def _cut(x: Float[Array, "batch height width n"], counts: tuple[int, int]):
+    """An image as a batch of its patches, `counts` of them along each axis."""
+    batch, height, width, channels = x.shape
+    rows, cols = counts
+    x = x.reshape(batch, rows, height // rows, cols, width // cols, channels)
+    return x.swapaxes(2, 3).reshape(-1, height // rows, width // cols, channels)
+
+
+def _joined(x: Float[Array, "patches height width n"], counts: tuple[int, int]):
+    """The image of which `_cut` made these patches."""
+    (rows, cols), (_, height, width, channels) = counts, x.shape
+    x = x.reshape(-1, rows, cols, height, width, channels).swapaxes(2, 3)
+    return x.reshape(-1, rows * height, cols * width, channels)
 
 
 def _inside(positions: Float[Array, "..."], size: Int[Array, "..."]):

@@ -86,8 +86,10 @@ class LIIFHead(nn.Module):
         ys: Float[Array, "batch height"],
         xs: Float[Array, "batch width"],
         cell: Float[Array, "batch 2"],
+        patch: int | None = None,
     ) -> Float[Array, "batch height width 3"]:
-        """RGB on the regular grid ys × xs."""
+        """RGB on the grid ys × xs."""
+        del patch
         y, rel_y = _neighbors(ys, field.size[:, 0])
         x, rel_x = _neighbors(xs, field.size[:, 1])
         at = jax.vmap(lambda hidden, y, x: jax.vmap(take, (0, None))(take(hidden, y), x))

@@ -39,9 +39,9 @@ def default_config() -> ConfigDict:
             # Sides of the LR patch and of the grid of target pixels that is queried.
             "lr_size": 48,
             "query_size": 48,
-            # "patch": adjacent target pixels; "spread": some of the whole LR patch's, for heads
-            # that compute each output pixel by itself (all but gaussiansr).
-            "query_layout": "patch",
+            # Side of the patches of adjacent target pixels that the grid consists of, spread over
+            # the LR patch; None is one patch.
+            "query_patch": config_dict.placeholder(int),
             "scale_range": (1.0, 4.0),
             # Samples of a step over all devices.
             "batch_size": 16,
@@ -73,8 +73,8 @@ def default_config() -> ConfigDict:
 def sample_settings(config: ConfigDict) -> SampleSettings:
     """The part of a config that makes samples."""
     low, high = config.scale_range
-    scales = (float(low), float(high))
-    return SampleSettings(config.lr_size, config.query_size, scales, config.query_layout)
+    patch = config.query_size if config.query_patch is None else config.query_patch
+    return SampleSettings(config.lr_size, config.query_size, patch, (float(low), float(high)))
 
 
 def check_config(config: ConfigDict) -> None:
@@ -84,15 +84,10 @@ def check_config(config: ConfigDict) -> None:
       UserError: an unknown, missing or impossible setting.
     """
     _check_keys(config)
-    model = models.build(config.model.to_dict())
+    models.build(config.model.to_dict())
     _check_pair(config, "scale_range")
     _check_pair(config, "temperature")
     check_settings(sample_settings(config), config.tile_size)
-    if config.query_layout == "spread" and not model.pointwise:
-        raise UserError(
-            f"the head {config.model.head.name} reads neighbors of each output pixel and cannot be "
-            "trained on spread queries; use query_layout='patch'"
-        )
     positive = "batch_size steps learning_rate tile_size lr_size query_size val_crop decay_factor"
     for name in [*positive.split(), "log_every", "val_every", "checkpoint_every"]:
         if not config[name] > 0:

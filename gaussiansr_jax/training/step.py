@@ -24,7 +24,12 @@ Step = Callable[[TrainState, Pool], tuple[TrainState, Metrics]]
 
 
 def sample_loss(
-    model: SuperResolver, params: Any, temperature: Array, sample: Sample, key: Key[Array, ""]
+    model: SuperResolver,
+    patch: int,
+    params: Any,
+    temperature: Array,
+    sample: Sample,
+    key: Key[Array, ""],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """L1 loss of one sample in the official code's domain, (v - 0.5) / 0.5, and its MSE in [0, 1].
 
@@ -34,7 +39,7 @@ def sample_loss(
 
     def predict(module: SuperResolver, sample: Sample) -> Float[Array, "1 Q Q 3"]:
         field = module.prepare(sample.lr, train=True, temperature=temperature)
-        return module.render(field, sample.ys, sample.xs, sample.cell)
+        return module.render(field, sample.ys, sample.xs, sample.cell, patch)
 
     one = jax.tree.map(lambda x: x[None], sample)
     variables = {"params": params}
@@ -62,7 +67,7 @@ def make_gradient(
 
         def loss(vector: Float[Array, "P"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
             params = layout.unravel(vector)
-            over_samples = jax.vmap(partial(sample_loss, model, params, heat))
+            over_samples = jax.vmap(partial(sample_loss, model, settings.query_patch, params, heat))
             losses, mse = over_samples(samples, noise_keys)
             return jnp.mean(losses), jnp.mean(-10 * jnp.log10(mse))
 

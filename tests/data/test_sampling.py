@@ -75,7 +75,7 @@ def explain(pool: Pool, sample, side: int) -> bool:
 @pytest.mark.parametrize("scales", [(2.0, 2.0), (1.0, 4.0), (3.3, 3.3)])
 def test_a_sample_is_a_reflected_crop_and_its_pillow_reduction(scales):
     pool = make_pool(sizes=[(72, 72), (66, 72), (72, 64)])
-    batch = draw(pool, SampleSettings(LR, QUERIES, scales), 12)
+    batch = draw(pool, SampleSettings(LR, QUERIES, QUERIES, scales), 12)
     sides = np.rint(LR / np.asarray(batch.cell[:, 0])).astype(int)
     assert sides.min() >= round(LR * scales[0]) and sides.max() <= round(LR * scales[1])
     for index, side in enumerate(sides):
@@ -83,7 +83,7 @@ def test_a_sample_is_a_reflected_crop_and_its_pillow_reduction(scales):
 
 
 def test_positions_rise_by_the_cell_and_stay_inside():
-    batch = draw(make_pool(), SampleSettings(LR, QUERIES, (1.0, 4.0)), 32)
+    batch = draw(make_pool(), SampleSettings(LR, QUERIES, QUERIES, (1.0, 4.0)), 32)
     cell = np.asarray(batch.cell)
     np.testing.assert_array_equal(cell[:, 0], cell[:, 1])
     for positions in (np.asarray(batch.ys), np.asarray(batch.xs)):
@@ -95,11 +95,11 @@ def test_positions_rise_by_the_cell_and_stay_inside():
 
 
 @pytest.mark.parametrize("high", [1.0, 2.0, 4.0])
-def test_spread_queries_take_one_row_and_column_for_each_lr_pixel(high):
+def test_single_queries_take_one_row_and_column_for_each_lr_pixel(high):
     ramp = np.arange(TILE, dtype=np.uint8)
     tile = np.stack([*np.meshgrid(ramp, ramp, indexing="ij"), np.zeros((TILE, TILE))], -1)
     pool = Pool(tile[None].astype(np.uint8), np.full((1, 2), TILE, np.int32))
-    batch = draw(pool, SampleSettings(LR, LR, (1.0, high), "spread"), 16)
+    batch = draw(pool, SampleSettings(LR, LR, 1, (1.0, high)), 16)
     for index in range(16):
         sample = jax.tree.map(lambda x, i=index: np.asarray(x[i]), batch)
         scale = 1 / sample.cell[0]
@@ -113,19 +113,34 @@ def test_spread_queries_take_one_row_and_column_for_each_lr_pixel(high):
             np.testing.assert_allclose(shown, steps, atol=1e-3)
 
 
-def test_spread_queries_differ_from_sample_to_sample():
-    batch = draw(make_pool(), SampleSettings(LR, LR, (3.0, 3.0), "spread"), 16)
+def test_patches_are_spread_over_the_crop():
+    patch = 4
+    batch = draw(make_pool(), SampleSettings(LR, LR, patch, (1.0, 4.0)), 32)
+    for positions, cell in zip(np.asarray(batch.ys), np.asarray(batch.cell[:, 0]), strict=True):
+        patches = positions.reshape(-1, patch)
+        np.testing.assert_allclose(np.diff(patches, axis=1), cell, atol=1e-5)
+        # Each lies in its own part of the LR image.
+        part = LR / len(patches)
+        edges = np.arange(len(patches)) * part - 0.5
+        assert (patches >= edges[:, None] - cell).all()
+        assert (patches <= edges[:, None] + part + cell).all()
+
+
+def test_single_queries_differ_from_sample_to_sample():
+    batch = draw(make_pool(), SampleSettings(LR, LR, 1, (3.0, 3.0)), 16)
     assert len({ys.tobytes() for ys in np.asarray(batch.ys)}) == 16
 
 
 def test_lr_lies_on_the_grid_of_8_bits():
-    lr = np.asarray(draw(make_pool(), SampleSettings(LR, QUERIES, (1.0, 4.0)), 32).lr) * 255
+    lr = (
+        np.asarray(draw(make_pool(), SampleSettings(LR, QUERIES, QUERIES, (1.0, 4.0)), 32).lr) * 255
+    )
     np.testing.assert_allclose(lr, np.rint(lr), atol=1e-4)
     assert lr.min() >= 0 and lr.max() <= 255
 
 
 def test_a_sample_depends_on_seed_step_and_index_alone():
-    pool, settings = jax.device_put(make_pool()), SampleSettings(LR, QUERIES, (1.0, 4.0))
+    pool, settings = jax.device_put(make_pool()), SampleSettings(LR, QUERIES, QUERIES, (1.0, 4.0))
     whole = draw_jitted(pool, sample_keys(3, jnp.int32(7), jnp.arange(8)), settings)
     part = draw_jitted(pool, sample_keys(3, jnp.int32(7), jnp.arange(4, 6)), settings)
     for a, b in zip(whole, part, strict=True):
@@ -141,7 +156,7 @@ def test_one_compilation_and_all_reflections():
     def counted(pool, key):
         nonlocal count
         count += 1
-        return draw_sample(pool, key, SampleSettings(8, 8, (1.0, 1.0)))
+        return draw_sample(pool, key, SampleSettings(8, 8, 8, (1.0, 1.0)))
 
     # One tile that is just the crop: what differs is the reflection alone.
     pool, run = jax.device_put(make_pool(1, 8)), jax.jit(counted)
@@ -152,13 +167,14 @@ def test_one_compilation_and_all_reflections():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (SampleSettings(48, 48, (1.0, 30.0)), "1440 pixels is larger than tile_size=256"),
-        (SampleSettings(48, 49, (1.0, 4.0)), "query_size=49 does not fit"),
-        (SampleSettings(48, 48, (0.5, 4.0)), "rising finite numbers from 1 on"),
-        (SampleSettings(48, 48, (1.0, float("inf"))), "rising finite numbers"),
-        (SampleSettings(48, 48, (4.0, 2.0)), "rising finite numbers"),
-        (SampleSettings(48, 48, (1.0, 4.0), "random"), "unknown query_layout 'random'; choose"),
-        (SampleSettings(48, 40, (1.0, 4.0), "spread"), "below lr_size=48"),
+        (SampleSettings(48, 48, 48, (1.0, 30.0)), "1440 pixels is larger than tile_size=256"),
+        (SampleSettings(48, 49, 49, (1.0, 4.0)), "query_size=49 does not fit"),
+        (SampleSettings(48, 48, 48, (0.5, 4.0)), "rising finite numbers from 1 on"),
+        (SampleSettings(48, 48, 48, (1.0, float("inf"))), "rising finite numbers"),
+        (SampleSettings(48, 48, 48, (4.0, 2.0)), "rising finite numbers"),
+        (SampleSettings(48, 48, 0, (1.0, 4.0)), "query_patch=0 must lie between 1 and"),
+        (SampleSettings(48, 48, 10, (1.0, 4.0)), "query_size=48 is no multiple of query_patch=10"),
+        (SampleSettings(48, 40, 1, (1.0, 4.0)), "query_size=40 is below lr_size=48"),
     ],
 )
 def test_settings_that_cannot_be(settings, words):
@@ -167,7 +183,7 @@ def test_settings_that_cannot_be(settings, words):
 
 
 def test_scale_30_fits_into_a_large_tile():
-    settings = SampleSettings(4, 4, (1.0, 30.0))
+    settings = SampleSettings(4, 4, 4, (1.0, 30.0))
     check_settings(settings, 128)
     batch = draw(make_pool(2, 128), settings, 16)
     assert np.isfinite(np.asarray(batch.lr)).all()

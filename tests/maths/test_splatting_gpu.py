@@ -18,6 +18,8 @@ CASES = [(1, 8, 3, False), (3, 3, 1, False), (16, 3, 1, True), (1, 2, 0, True)]
 
 def grid(rows, columns):
     ys, xs = jnp.linspace(-0.7, HEIGHT - 0.3, rows), jnp.linspace(0.4, WIDTH - 0.6, columns)
+    # Patches may overlap at their ends.
+    ys, xs = ys.at[2].set(ys[4]), jnp.concatenate([xs[: columns // 2], xs[columns // 2 - 30 : -30]])
     return ys, xs, nearest_index(ys, HEIGHT), nearest_index(xs, WIDTH)
 
 

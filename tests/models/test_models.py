@@ -68,6 +68,24 @@ def test_grid_equals_scattered_queries(model_and_params):
     np.testing.assert_allclose(dense, scattered.reshape(dense.shape), atol=2e-5)
 
 
+def test_patches_equal_scattered_queries(model_and_params):
+    model, params = model_and_params
+    ys, xs, cell = grid(12, 14)
+    # The second patches begin before, and a little after, the first ones' ends.
+    rows, cols = np.array([*range(5), *range(4, 9)]), np.array([*range(5), *range(8, 13)])
+    ys, xs = ys[:, rows], xs[:, cols]
+
+    @jax.jit
+    def both(params):
+        field = model.apply({"params": params}, LR, method="prepare")
+        coords = grid_queries(ys, xs).reshape(2, -1, 2)
+        scattered = model.apply({"params": params}, field, coords, cell, method="query")
+        dense = model.apply({"params": params}, field, ys, xs, cell, 5, method="render")
+        return scattered.reshape(dense.shape), dense
+
+    np.testing.assert_allclose(*both(params), atol=2e-5)
+
+
 def test_padding_changes_nothing(model_and_params):
     model, params = model_and_params
     padded = jnp.pad(LR, ((0, 0), (0, 4), (0, 3), (0, 0)), constant_values=0.7)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.training.config import check_config, default_config
+from gaussiansr_jax.training.config import check_config
 
 CONFIGS = sorted(p.stem for p in (Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
 
@@ -21,10 +20,3 @@ def test_config(name):
     module = import_module(f"configs.{name}")
     check_config(module.get_config())
     assert f"--config configs/{name}.py" in module.__doc__
-
-
-def test_the_papers_head_takes_no_spread_queries():
-    config = default_config()
-    config.query_layout = "spread"
-    with pytest.raises(UserError, match="reads neighbors of each output pixel"):
-        check_config(config)

@@ -43,7 +43,7 @@ def run(config, devices, steps, dispatch):
 @pytest.mark.parametrize("head", HEADS)
 def test_gradients_on_1_and_8_devices_agree(config, head):
     config.model.head = ConfigDict(HEADS[head])
-    config.query_layout = "spread" if head == "direct" else "patch"
+    config.query_patch = {"direct": 1, "gaussiansr": 2}[head]
     model, state, layout, pool = set_up(config, optax.identity())
     gradients = []
     for count in (1, 8):
