@@ -24,7 +24,7 @@ from gaussiansr_jax.weights import SHIPPED
 sys.path.append(str(Path(__file__).resolve().parent))
 from figures import duration, median_time
 
-PHOTO, SCALE, REPEATS = (339, 510), 4, 5
+PHOTO, SCALE, REPEATS = (339, 510), 4, 3
 
 
 def scores(upscaler: inference.Upscaler, folder: str, scale: float) -> tuple[float, float]:

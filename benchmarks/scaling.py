@@ -132,7 +132,7 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Prints the check and the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--head", default="gaussiansr", choices=list(models.HEADS))
@@ -142,7 +142,7 @@ def main() -> None:
     )
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--tiny", action="store_true", help="a small model, for CPUs")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     config = base_config(args.head, args.tiny)
     devices = jax.local_devices()

@@ -18,6 +18,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import experiments
 import figures
 import heads
+import scaling
 import speed
 import splat_stream
 
@@ -49,6 +50,17 @@ def test_a_recording_replays_what_upscaling_does():
     assert len(blocks) == 4
     np.testing.assert_array_equal(blocks[0][0], expected[:32, :32])
     assert recording.flops() > 1e6
+
+
+def test_scaling_over_eight_devices(tmp_path, capsys):
+    file = tmp_path / "scaling.json"
+    scaling.main(["--tiny", "--head", "direct", "--scaling", "weak", "--json", str(file)])
+    found = json.loads(file.read_text())
+    assert found["gradient_error"] < 1e-5
+    assert [row["devices"] for row in found["rows"]] == [1, 2, 4, 8]
+    assert [row["batch"] for row in found["rows"]] == [16, 32, 64, 128]
+    assert all(row["step_ms"] > 0 for row in found["rows"])
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 2 + 4
 
 
 def test_counted_arithmetic():
