@@ -1,6 +1,10 @@
 """What a GPU would run, on a machine without one."""
 
+import jax
 import pytest
+
+# Whether kernels for a GPU have to be interpreted.
+INTERPRET = jax.default_backend() != "gpu"
 
 
 def lowered(traced, platform):

@@ -1,4 +1,7 @@
-"""The GPU's kernels, interpreted on the CPU, against plain JAX (which test_splatting.py checks)."""
+"""The GPU's kernels against plain JAX (which test_splatting.py checks).
+
+On CPUs they are interpreted; with JAX_PLATFORMS=cuda, on a machine with a GPU, they run.
+"""
 
 from functools import partial
 
@@ -7,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gaussian_fields import FOOTPRINT, HEIGHT, WIDTH, random_field
-from gpu_lowering import lowered
+from gpu_lowering import INTERPRET, lowered
 
 from gaussiansr_jax import splatting, splatting_gpu
 from gaussiansr_jax.coordinates import nearest_index
@@ -36,11 +39,11 @@ def test_kernels_equal_plain_jax(count, channels, radius, normalized, rows, monk
     static = {"radius": radius, "normalized": normalized}
     plain = partial(splatting._by_rows, **static)
     expected, pull_back = jax.vjp(lambda p: plain(p, *positions), parameters)
-    field, log_sum = splatting_gpu.forward(parameters, *positions, **static, interpret=True)
+    field, log_sum = splatting_gpu.forward(parameters, *positions, **static, interpret=INTERPRET)
     np.testing.assert_allclose(field, expected, rtol=1e-5, atol=1e-6)
     gradient = jax.random.normal(jax.random.key(1), field.shape)
     ours = splatting_gpu.backward(
-        parameters, *positions, field, log_sum, gradient, **static, interpret=True
+        parameters, *positions, field, log_sum, gradient, **static, interpret=INTERPRET
     )
     (theirs,) = pull_back(gradient)
     if not normalized:  # the constant 0, of which nobody wants the gradient

@@ -1,4 +1,7 @@
-"""The decoder: its GPU kernel, interpreted on the CPU, and its gradients, against plain JAX."""
+"""The decoder: its GPU kernel and its gradients against plain JAX.
+
+On CPUs the kernel is interpreted; with JAX_PLATFORMS=cuda, on a machine with a GPU, it runs.
+"""
 
 from itertools import pairwise
 
@@ -8,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gpu_lowering import lowered
+from gpu_lowering import INTERPRET, lowered
 
 from gaussiansr_jax.gpu_instructions import PLAIN
 from gaussiansr_jax.models import decoder, decoder_gpu
@@ -44,7 +47,7 @@ def test_kernel_is_as_exact_as_plain_jax(monkeypatch, shape, columns):
     waves, *others = arguments(shape)
     exact = decoder._decode(waves.astype(jnp.float32), *others)
     plain = decoder._decode(waves, *others)
-    ours = decoder_gpu.decode(waves, *others, interpret=True)
+    ours = decoder_gpu.decode(waves, *others, interpret=INTERPRET)
     assert ours.dtype == jnp.float32
     assert 0 < error(ours, exact) < 1.2 * error(plain, exact) < 0.03 * float(exact.std())
 
