@@ -15,5 +15,6 @@ def get_config() -> ConfigDict:
     """The settings: another head and its own queries, otherwise the same training."""
     config = gaussiansr_edsr_baseline.get_config()
     config.model.head = ConfigDict({"name": "liif"})
+    # Each output pixel is computed by itself: single ones are queried, all over the LR patch.
     config.query_patch = 1
     return config

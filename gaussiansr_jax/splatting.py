@@ -329,8 +329,8 @@ def _by_rows(
     source = _padded(planes, radius, normalized)
     # The columns that positions at most one LR pixel apart can see.
     width = min(source.shape[-1], len(xs) + side)
-    first = jnp.minimum(near_x[0], source.shape[-1] - width)
-    seen = near_x[-1] - first + side <= width
+    first = jnp.minimum(jnp.min(near_x), source.shape[-1] - width)
+    seen = jnp.max(near_x) - first + side <= width
     source = jax.lax.dynamic_slice_in_dim(source, first, width, axis=3)
     window = jnp.add.outer(jnp.arange(side, dtype=jnp.int32), near_x - first)
     expand = jax.nn.one_hot(window.ravel(), width, axis=0, dtype=planes.dtype)  # [width, side X]

@@ -22,7 +22,7 @@ HEADS = [
         "trunk_channels": 16,
         "trunk_blocks": 1,
         "bank": 5,
-        "opacity": True,
+        "opacity": False,
     },
 ]
 LR = jax.random.uniform(jax.random.key(1), (2, 7, 9, 3))

@@ -9,9 +9,12 @@ from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import models
+from gaussiansr_jax.coordinates import grid_queries
+from gaussiansr_jax.data.sampling import draw_sample
 from gaussiansr_jax.training import state as states
+from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.loop import load_data
-from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step
+from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step, sample_loss
 
 HEADS = {
     "direct": {"name": "direct", "grid": 1, "trunk_channels": 4, "trunk_blocks": 1},
@@ -61,6 +64,26 @@ def test_gradients_on_1_and_8_devices_agree(config, head):
     assert np.abs(one).max() > 1e-4
     np.testing.assert_allclose(one, eight, atol=1e-6 * np.abs(one).max(), rtol=1e-4)
     np.testing.assert_allclose(one_metrics["loss"], eight_metrics["loss"], rtol=1e-5)
+
+
+def test_the_loss_is_that_of_scattered_queries(config):
+    config.model.head = ConfigDict(HEADS["gaussiansr"])
+    config.query_patch = 2
+    model, state, layout, pool = set_up(config, optax.identity())
+    params, settings = layout.unravel(state.params), sample_settings(config)
+    sample = draw_sample(jax.device_put(pool), jax.random.key(3), settings)
+    key = jax.random.key(4)
+
+    def predict(module):
+        one = jax.tree.map(lambda x: x[None], sample)
+        field = module.prepare(one.lr, train=True)
+        queries = grid_queries(one.ys, one.xs).reshape(1, -1, 2)
+        return module.query(field, queries, one.cell)
+
+    color = model.apply({"params": params}, rngs={"gumbel": key}, method=predict)
+    expected = 2 * jnp.mean(jnp.abs(color.reshape(sample.target.shape) - sample.target))
+    loss, _ = sample_loss(model, settings.query_patch, params, jnp.float32(1), sample, key)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_devices_and_dispatches_change_nothing(config):
