@@ -24,23 +24,25 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # configs/ is not ins
 from configs import direct_edsr_baseline
 
 SCALES = (2, 3, 4, 6, 8, 12, 30)
-# The settings of each head.
+# The settings of each head. Variants of the direct head start from one with a small trunk.
+SMALL = {"name": "direct", "trunk_blocks": 4}
 VARIANTS = {
     "gaussiansr": {"name": "gaussiansr"},
     "gaussiansr, patches of 12": {"name": "gaussiansr"},
     "gaussiansr, patches of 4": {"name": "gaussiansr"},
     "liif": {"name": "liif"},
     "direct": {"name": "direct"},
-    "one patch": {"name": "direct"},
-    "bank": {"name": "direct", "bank": 100},
-    "grid 2": {"name": "direct", "grid": 2},
-    "grid 3": {"name": "direct", "grid": 3},
-    "window 5": {"name": "direct", "window": 5},
-    "trunk 1": {"name": "direct", "trunk_blocks": 1},
-    "trunk 8": {"name": "direct", "trunk_blocks": 8},
-    "no opacity": {"name": "direct", "opacity": False},
-    "offset 1": {"name": "direct", "max_offset": 1.0},
-    "scales 1-5": {"name": "direct"},
+    "direct, 4 blocks": SMALL,
+    "one patch": SMALL,
+    "reduced photographs": SMALL,
+    "bank": {**SMALL, "bank": 100},
+    "grid 2": {**SMALL, "grid": 2},
+    "grid 3": {**SMALL, "grid": 3},
+    "window 5": {**SMALL, "window": 5},
+    "trunk 1": {**SMALL, "trunk_blocks": 1},
+    "no opacity": {**SMALL, "opacity": False},
+    "offset 1": {**SMALL, "max_offset": 1.0},
+    "scales 1-5": SMALL,
 }
 # Settings of the training.
 OTHER_SETTINGS = {
@@ -48,6 +50,7 @@ OTHER_SETTINGS = {
     "gaussiansr, patches of 12": {"query_patch": 12},
     "gaussiansr, patches of 4": {"query_patch": 4},
     "one patch": {"query_patch": None},
+    "reduced photographs": {"reductions": (1.0, 1.5, 2.0)},
     "scales 1-5": {"scale_range": (1.0, 5.0)},
 }
 
@@ -56,7 +59,7 @@ def settings(name: str, source: str, steps: int) -> ConfigDict:
     """The config of one variant; the last validation is the only one."""
     config = direct_edsr_baseline.get_config()
     config.model.head = ConfigDict(VARIANTS[name])
-    config.source, config.steps = source, steps
+    config.source, config.steps, config.reductions = source, steps, (1.0,)
     config.val_scales, config.val_crop, config.val_images = SCALES, 240, 32
     config.val_every = config.checkpoint_every = steps
     config.update(OTHER_SETTINGS.get(name, {}))
@@ -82,15 +85,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     args = parser.parse_args()
-    data = None
+    pools = {}
     print("| variant | " + " | ".join(f"×{s}" for s in SCALES) + " | parameters | ms a step |")
     print("|---" * (len(SCALES) + 3) + "|")
     for name in args.only:
         config, workdir = settings(name, args.source, args.steps), Path(args.workdir) / name
         if not (workdir / WEIGHTS).exists():
-            # Tiles that are large enough for the largest scale of all variants.
-            data = data or load_data(settings("scales 1-5", args.source, args.steps))
-            train(config, workdir, data)
+            if config.reductions not in pools:
+                # Tiles that are large enough for the largest scale of all variants.
+                largest = settings("scales 1-5", args.source, args.steps)
+                largest.reductions = config.reductions
+                pools[config.reductions] = load_data(largest)
+            train(config, workdir, pools[config.reductions])
         print(row(name, workdir, config.batch_size), flush=True)
 
 

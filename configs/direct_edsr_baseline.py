@@ -3,7 +3,7 @@
     python train.py --config configs/direct_edsr_baseline.py --workdir runs/direct \
         --config.source=folder:DIR
 
-About 3.7 ms a step on one H100 (docs/performance.md). Set5 x4: 32.02 dB with the shipped weights;
+About 5.2 ms a step on one H100 (docs/performance.md). Set5 x4: 32.16 dB with the shipped weights;
 their training is in gaussiansr_jax/weights/README.md.
 """
 

@@ -11,11 +11,12 @@ from gaussiansr_jax import models, tiling, weights
 from gaussiansr_jax.arguments import Scale, Size
 from gaussiansr_jax.rendering import Prepared
 
-# Sides of the largest tile in LR pixels and of a rendered block in output pixels, and the blocks of
-# one call. An accelerator needs large ones to be busy, and several in a call, or it waits for the
-# host; on a CPU small blocks waste less at the border of small images.
-_CPU_TILE, _CPU_BLOCK, _CPU_BLOCKS = 512, 128, 1
-_ACCELERATOR_TILE, _ACCELERATOR_BLOCK, _ACCELERATOR_BLOCKS = 768, 512, 4
+# Sides of the largest tile and of the smallest padded image in LR pixels and of a rendered block in
+# output pixels, and the blocks of one call. An accelerator needs large ones to be busy, and several
+# in a call, or it waits for the host; it compiles long, and pads small images within a millisecond.
+# On a CPU small blocks waste less at the border of small images.
+_CPU_TILE, _CPU_PADDED, _CPU_BLOCK, _CPU_BLOCKS = 512, 32, 128, 1
+_ACCELERATOR_TILE, _ACCELERATOR_PADDED, _ACCELERATOR_BLOCK, _ACCELERATOR_BLOCKS = 768, 256, 512, 4
 
 
 def load(name_or_path: str | os.PathLike = weights.DEFAULT_WEIGHTS, **settings) -> "Upscaler":
@@ -71,6 +72,7 @@ class Upscaler:
         self.config = {**config, "dtype": dtype} if dtype else config
         self.facts = facts or {}
         self.tile = tile or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
+        self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)
         self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
         self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
         self.model = models.build(self.config)

@@ -116,9 +116,10 @@ class Prepared:
     def _piece(self, rows: _Span, cols: _Span) -> tuple[np.ndarray, np.ndarray | None]:
         """Pixels [1, H, W, 3] of a piece, padded to its bucket, and its size [1, 2]."""
         lr = self.image[rows[0] : sum(rows), cols[0] : sum(cols)]
-        if not self._upscaler.model.tileable:
+        up = self._upscaler
+        if not up.model.tileable:
             return lr[None], None
-        padding = [(0, tiling.bucket(n, self._upscaler.tile) - n) for n in lr.shape[:2]]
+        padding = [(0, tiling.bucket(n, up.smallest, up.tile) - n) for n in lr.shape[:2]]
         return np.pad(lr, [*padding, (0, 0)])[None], np.array([lr.shape[:2]], np.int32)
 
     def _encode_all(self) -> None:

@@ -31,14 +31,15 @@ class Window(NamedTuple):
     out_stop: int
 
 
-def bucket(length: int, largest: int) -> int:
-    """The padded length: the next of 32, 48, 64, 96, 128, 192, …, but `largest` at most.
+def bucket(length: int, smallest: int, largest: int) -> int:
+    """The padded length: the next of s, 1.5 s, 2 s, 3 s, 4 s, …, but `largest` at most.
 
     Args:
       length: what is to be padded, at most `largest`.
+      smallest: the smallest padded length s, a power of two.
       largest: the largest padded length.
     """
-    size = 32
+    size = smallest
     while size < length:
         size = size * 3 // 2 if size & (size - 1) == 0 else size // 3 * 4
     return min(size, largest)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Int, UInt8
+from PIL import Image
 from tqdm import tqdm
 
 from gaussiansr_jax.data.images import read_rgb, read_size
@@ -52,13 +53,18 @@ def split_images(
     return train, [images[index] for index in sorted(held_out)]
 
 
-def build_pool(images: Sequence[ImageRef], tile_size: int, min_size: int) -> Pool:
+def build_pool(
+    images: Sequence[ImageRef], tile_size: int, min_size: int, reductions: Sequence[float] = (1.0,)
+) -> Pool:
     """Reads all images, in threads, and cuts them into tiles that cover them evenly.
 
     Args:
       images: what to read.
       tile_size: side of a tile, T; tiles of an image overlap where its size is no multiple.
       min_size: the least height and width of an image: the largest crop that is taken.
+      reductions: the factors from 1 on by which each image enters reduced, by antialiased bicubic
+        interpolation. A reduced image has finer detail in each pixel and less of the noise and the
+        compression of its file. Only at the least of them must an image have the least size.
 
     Raises:
       UserError: files that cannot be read or are too small (all of them, in one sentence), or
@@ -68,11 +74,16 @@ def build_pool(images: Sequence[ImageRef], tile_size: int, min_size: int) -> Poo
     small = [
         f"{image.name} ({shape[0]}x{shape[1]})"
         for image, shape in zip(images, shapes, strict=True)
-        if shape is not None and min(shape) < min_size
+        if shape is not None and min(_reduced(shape, min(reductions))) < min_size
     ]
-    _complain(bad, small, min_size)
-    corners = [_corners(shape, tile_size) for shape in shapes]
-    starts = np.cumsum([0, *map(len, corners)])
+    _complain(bad, small, round(min_size * min(reductions)))
+    # For each image, the shapes in which it enters.
+    entering = [
+        [size for size in (_reduced(shape, by) for by in reductions) if min(size) >= min_size]
+        for shape in shapes
+    ]
+    counts = [sum(len(_corners(size, tile_size)) for size in sizes) for sizes in entering]
+    starts = np.cumsum([0, *counts])
     try:
         # Zeroed pages are only taken when they are written to.
         tiles = np.zeros((starts[-1], tile_size, tile_size, 3), np.uint8)
@@ -87,14 +98,23 @@ def build_pool(images: Sequence[ImageRef], tile_size: int, min_size: int) -> Poo
         pixels = read_rgb(images[index].open())
         if pixels.shape[:2] != shapes[index]:
             raise OSError(f"is {pixels.shape[:2]}, but its header says {shapes[index]}")
-        for tile, (y, x) in enumerate(corners[index], start=starts[index]):
-            part = pixels[y : y + tile_size, x : x + tile_size]
-            sizes[tile] = part.shape[:2]
-            tiles[tile, : part.shape[0], : part.shape[1]] = part
+        tile = starts[index]
+        for height, width in entering[index]:
+            image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+            reduced = np.asarray(image)
+            for y, x in _corners((height, width), tile_size):
+                part = reduced[y : y + tile_size, x : x + tile_size]
+                sizes[tile] = part.shape[:2]
+                tiles[tile, : part.shape[0], : part.shape[1]] = part
+                tile += 1
 
     _, bad = _map(fill, range(len(images)), "decoding images", [image.name for image in images])
     _complain(bad, [], min_size)
     return Pool(tiles, sizes)
+
+
+def _reduced(shape: tuple[int, int], factor: float) -> tuple[int, int]:
+    return round(shape[0] / factor), round(shape[1] / factor)
 
 
 def center_crops(images: Sequence[ImageRef], size: int) -> UInt8[np.ndarray, "N size size 3"]:

@@ -68,7 +68,7 @@ class DirectHead(nn.Module):
     grid: int = 4
     window: int = 3
     trunk_channels: int = 128
-    trunk_blocks: int = 4
+    trunk_blocks: int = 8
     max_offset: float = 0.5
     bank: int = 0
     selection: str = "soft"

@@ -36,6 +36,8 @@ def default_config() -> ConfigDict:
             "val_scales": (2, 3, 4),
             # Side of the HR tiles on the device.
             "tile_size": 256,
+            # Factors by which each image enters reduced, 1 being as it is; see `build_pool`.
+            "reductions": (1.0,),
             # Sides of the LR patch and of the grid of target pixels that is queried.
             "lr_size": 48,
             "query_size": 48,
@@ -103,6 +105,8 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"temperature is {config.temperature}; both ends must be above 0")
     if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
         raise UserError(f"steps_per_dispatch is {config.steps_per_dispatch}; it must be above 0")
+    if not config.reductions or not 1 <= min(config.reductions) <= max(config.reductions) < 1e3:
+        raise UserError(f"reductions is {config.reductions}; it must be factors from 1 on")
     for scale in config.val_scales:
         if scale < 1 or config.val_crop % scale:
             raise UserError(f"val_crop={config.val_crop} is no multiple of the scale {scale}")

@@ -240,7 +240,8 @@ def load_data(config: ConfigDict) -> Data:
         held_out = find_images(config.val_source)
     else:
         images, held_out = split_images(images, config.val_images)
-    pool = build_pool(images, config.tile_size, sample_settings(config).crop_size)
+    crop = sample_settings(config).crop_size
+    pool = build_pool(images, config.tile_size, crop, config.reductions)
     return pool, center_crops(held_out, config.val_crop)
 
 

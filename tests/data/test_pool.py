@@ -42,6 +42,18 @@ def test_an_image_smaller_than_a_tile_is_padded(tmp_path):
     assert not pool.tiles[0, 20:].any() and not pool.tiles[0, :, 30:].any()
 
 
+def test_images_enter_reduced_where_they_are_large_enough(tmp_path):
+    large, small = picture(64, 48), picture(40, 34)
+    files = refs(save(tmp_path / "a.png", large), save(tmp_path / "b.png", small))
+    pool = build_pool(files, tile_size=64, min_size=20, reductions=(1.0, 2.0))
+    np.testing.assert_array_equal(pool.sizes, [[64, 48], [32, 24], [40, 34]])
+    np.testing.assert_array_equal(pool.tiles[0, :64, :48], large)
+    half = Image.fromarray(large).resize((24, 32), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(pool.tiles[1, :32, :24], half)
+    with pytest.raises(UserError, match=r"smaller than the crop of 40x40: .*b.png \(40x34\)"):
+        build_pool(files, tile_size=64, min_size=20, reductions=(2.0,))
+
+
 def test_grey_alpha_16_bits_and_orientation(tmp_path):
     pixels = picture(24, 40)
     grey = pixels[..., 0]

@@ -10,10 +10,11 @@ from gaussiansr_jax import UserError, tiling
 
 def test_bucket_is_the_next_of_the_list():
     buckets = {
-        n: tiling.bucket(n, 512) for n in (1, 32, 33, 48, 49, 64, 65, 97, 129, 193, 257, 512)
+        n: tiling.bucket(n, 32, 512) for n in (1, 32, 33, 48, 49, 64, 65, 97, 129, 193, 257, 512)
     }
     assert list(buckets.values()) == [32, 32, 48, 48, 64, 64, 96, 128, 192, 256, 384, 512]
-    assert tiling.bucket(70, largest=80) == 80
+    assert tiling.bucket(70, smallest=32, largest=80) == 80
+    assert tiling.bucket(20, smallest=64, largest=512) == 64
 
 
 @given(
