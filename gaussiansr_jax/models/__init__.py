@@ -180,6 +180,23 @@ def build(config: Mapping[str, Any]) -> SuperResolver:
     return SuperResolver(encoder, head)
 
 
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of `build` with all settings, so that it means the same when defaults change.
+
+    Raises:
+      UserError: as `build`.
+    """
+    model, whole = build(config), {"dtype": config.get("dtype", "float32")}
+    for kind in ("encoder", "head"):
+        part = getattr(model, kind)
+        whole[kind] = {**config[kind], **{name: getattr(part, name) for name in _settings(part)}}
+    return whole
+
+
+def _settings(part: type[nn.Module] | nn.Module) -> list[str]:
+    return [f for f in part.__dataclass_fields__ if f not in ("parent", "name", "dtype")]
+
+
 def _raster(settings: dict) -> type[GaussianSRHead]:
     """The GaussianSR head of the setting `splatting`, which it takes out."""
     name = settings.pop("splatting", "field")
@@ -196,7 +213,7 @@ def _part(kind: str, registry: dict, config: Mapping[str, Any], dtype: jnp.dtype
     cls, defaults = registry[name]
     if cls is GaussianSRHead:
         cls = _raster(settings)
-    known = [f for f in cls.__dataclass_fields__ if f not in ("parent", "name", "dtype")]
+    known = _settings(cls)
     for key, value in settings.items():
         if key not in known:
             raise UserError(f"unknown setting {key!r} of {kind} {name}; it has {', '.join(known)}")

@@ -113,8 +113,9 @@ def check_config(config: ConfigDict) -> None:
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
-    """A config as plain JSON values."""
-    return json.loads(json.dumps(config.to_dict()))
+    """A config as plain JSON values, the model's with all settings."""
+    whole = {**config.to_dict(), "model": models.complete(config.model.to_dict())}
+    return json.loads(json.dumps(whole))
 
 
 def _check_keys(config: ConfigDict) -> None:

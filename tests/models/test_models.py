@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import chex
@@ -201,3 +202,13 @@ def test_liif_is_continuous_at_the_center_line_of_the_outermost_pixels():
     around = jnp.array([[[y, 2.3] for y in (-1e-4, -1e-7, 0.0, 1e-7, 1e-4)]])
     colors = model.apply({"params": params}, field, around, jnp.ones((1, 2)) / 3, method="query")
     np.testing.assert_allclose(colors[0], jnp.broadcast_to(colors[0, :1], (5, 3)), atol=1e-3)
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda h: f"{h['name']}-{len(h)}")
+def test_a_complete_config_names_every_setting_and_builds_the_same_model(head):
+    config = {"encoder": ENCODER, "head": head}
+    whole = json.loads(json.dumps(models.complete(config)))
+    assert models.build(whole) == models.build(config)
+    assert models.complete(whole) == models.complete(config)
+    assert all(whole["head"][name] == value for name, value in head.items())
+    assert set(whole["head"]) >= {"name", "window"} or head["name"] == "liif"
