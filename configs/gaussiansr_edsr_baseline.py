@@ -3,7 +3,7 @@
     python train.py --config configs/gaussiansr_edsr_baseline.py --workdir runs/gaussiansr \
         --config.source=folder:DIR
 
-About 3.5 ms a step on one H100 (docs/performance.md). Set5 x4: 31.53 dB after 60,000 steps of a
+About 3.6 ms a step on one H100 (docs/performance.md). Set5 x4: 31.53 dB after 60,000 steps of a
 longer cosine schedule (learning rate still 2.6e-4); 31.64 dB after 36,000 more steps down to 1e-5,
 the shipped weights (gaussiansr_jax/weights/README.md).
 """
@@ -19,7 +19,7 @@ def get_config() -> ConfigDict:
     config.model.head = ConfigDict({"name": "gaussiansr"})
     config.source = "folder:data/train"
     config.val_images = 32
-    # Photographs of the Internet are JPEG files; reduced, they are as clean as benchmark images.
+    # Collected photographs are mostly JPEG files; reduced, they are cleaner.
     config.reductions = (1.0, 1.5, 2.0)
     config.steps = 60_000
     config.batch_size = 16

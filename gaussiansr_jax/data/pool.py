@@ -113,10 +113,6 @@ def build_pool(
     return Pool(tiles, sizes)
 
 
-def _reduced(shape: tuple[int, int], factor: float) -> tuple[int, int]:
-    return round(shape[0] / factor), round(shape[1] / factor)
-
-
 def center_crops(images: Sequence[ImageRef], size: int) -> UInt8[np.ndarray, "N size size 3"]:
     """The middle of each image: the held-out patches on which training is judged.
 
@@ -135,6 +131,10 @@ def center_crops(images: Sequence[ImageRef], size: int) -> UInt8[np.ndarray, "N 
         y, x = (hr.shape[0] - size) // 2, (hr.shape[1] - size) // 2
         crop[:] = hr[y : y + size, x : x + size]
     return crops
+
+
+def _reduced(shape: tuple[int, int], factor: float) -> tuple[int, int]:
+    return round(shape[0] / factor), round(shape[1] / factor)
 
 
 def _corners(shape: tuple[int, int], tile_size: int) -> list[tuple[int, int]]:

@@ -105,8 +105,9 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"temperature is {config.temperature}; both ends must be above 0")
     if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
         raise UserError(f"steps_per_dispatch is {config.steps_per_dispatch}; it must be above 0")
-    if not config.reductions or not 1 <= min(config.reductions) <= max(config.reductions) < 1e3:
-        raise UserError(f"reductions is {config.reductions}; it must be factors from 1 on")
+    factors = config.reductions
+    if not factors or not all(isinstance(by, int | float) and 1 <= by < 1e3 for by in factors):
+        raise UserError(f"reductions is {factors}; it must be factors from 1 on, as (1, 2)")
     for scale in config.val_scales:
         if scale < 1 or config.val_crop % scale:
             raise UserError(f"val_crop={config.val_crop} is no multiple of the scale {scale}")

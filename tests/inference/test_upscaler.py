@@ -83,6 +83,17 @@ def test_one_compilation_for_all_sizes_and_scales_of_a_bucket():
     assert upscaler._encode._cache_size() == 2
 
 
+def test_a_larger_smallest_size_compiles_once_and_changes_nothing(upscaler):
+    padded = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
+    padded.smallest = 64  # as accelerators have it, there 256
+    for height, width in ((20, 24), (33, 20), (64, 50)):
+        image = as_float(tiny_model.photo(height, width))
+        np.testing.assert_allclose(
+            padded.upscale(image, 1.7), upscaler.upscale(image, 1.7), atol=1e-5
+        )
+    assert padded._encode._cache_size() == 1
+
+
 def test_scale_per_axis_and_size_are_the_same(upscaler):
     image = tiny_model.photo(20, 24)
     output = upscaler.upscale(image, scale=(2, 3))

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from functools import partial
 
@@ -204,11 +205,16 @@ def test_liif_is_continuous_at_the_center_line_of_the_outermost_pixels():
     np.testing.assert_allclose(colors[0], jnp.broadcast_to(colors[0, :1], (5, 3)), atol=1e-3)
 
 
-@pytest.mark.parametrize("head", HEADS, ids=lambda h: f"{h['name']}-{len(h)}")
+@pytest.mark.parametrize(
+    "head",
+    [*HEADS, {"name": "gaussiansr", "splatting": "official"}],
+    ids=lambda h: f"{h['name']}-{len(h)}",
+)
 def test_a_complete_config_names_every_setting_and_builds_the_same_model(head):
     config = {"encoder": ENCODER, "head": head}
     whole = json.loads(json.dumps(models.complete(config)))
     assert models.build(whole) == models.build(config)
     assert models.complete(whole) == models.complete(config)
     assert all(whole["head"][name] == value for name, value in head.items())
-    assert set(whole["head"]) >= {"name", "window"} or head["name"] == "liif"
+    fields = {field.name for field in dataclasses.fields(models.build(config).head)}
+    assert set(whole["head"]) == (fields - {"parent", "dtype"}) | set(head)
