@@ -2,7 +2,8 @@
 
     python benchmarks/heads.py --data DIR [DIR …] [--weights NAME …] [--scales S …]
 
-Weights are shipped names, files or training folders, PyTorch's included. For each folder of ground
+Weights are shipped names, files or training folders, PyTorch's included; with a + at the end, with
+self-ensemble. For each folder of ground
 truth images it prints a Markdown table: PSNR-Y in dB as eval.py measures it, and how long a
 photograph of 339x510 takes to ×4 on this machine, uint8 to uint8, the median of a few.
 """
@@ -53,7 +54,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--weights", nargs="+", default=shipped)
     parser.add_argument("--scales", nargs="+", type=float, default=[2, 3, 4, 6, 8, 12])
     args = parser.parse_args(argv)
-    upscalers = {name: inference.load(name) for name in args.weights}
+    upscalers = {
+        name: inference.load(name.removesuffix("+"), self_ensemble=name.endswith("+"))
+        for name in args.weights
+    }
     photo = np.random.default_rng(0).integers(0, 256, (*PHOTO, 3), dtype=np.uint8)
     times = {
         name: duration(median_time(partial(upscaler.upscale, photo, SCALE), REPEATS))

@@ -218,6 +218,9 @@ def upscale(options: Options, head: str, dtype: str) -> list[dict]:
     device = median_time(recording.replay, repeats)
     rows.append(row(f"{work}: features to image on the device", device, official="device"))
     rows[-1]["floor"] = recording.flops() / matmul_rate(options, dtype)
+    fields = recording.encode()
+    again = median_time(lambda: recording.render(fields), repeats)
+    rows.append(row(f"{work}: the same, encoded before", again))
     return rows
 
 
@@ -244,7 +247,14 @@ class Recording:
 
     def replay(self) -> list[jax.Array]:
         """Encodes and renders; the blocks of the output."""
-        fields = [self._upscaler.encode(*args) for args in self._encoded]
+        return self.render(self.encode())
+
+    def encode(self) -> list[Any]:
+        """What `render` takes."""
+        return [self._upscaler.encode(*args) for args in self._encoded]
+
+    def render(self, fields: list[Any]) -> list[jax.Array]:
+        """The blocks of the output."""
         fields = [self._upscaler.at_scale(fields[index], *args) for index, args in self._scaled]
         return [self._upscaler.render(fields[index], *args) for index, args in self._rendered]
 

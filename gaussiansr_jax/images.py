@@ -19,6 +19,8 @@ READABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", "
 WRITABLE = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 _WITH_16_BITS = (".png", ".tif", ".tiff")
+# Of zlib, instead of 6: half the time for 4% more bytes.
+_PNG_LEVEL = 4
 
 
 def read(path: str | os.PathLike) -> Picture:
@@ -71,6 +73,7 @@ def write(path: str | os.PathLike, picture: Picture, overwrite: bool = False) ->
         if levels == 255:
             options = {"quality": 95} if suffix in (".jpg", ".jpeg") else {}
             options |= {"lossless": True} if suffix == ".webp" else {}
+            options |= {"compress_level": _PNG_LEVEL} if suffix == ".png" else {}
             array = values[..., 0] if values.shape[-1] == 1 else values
             Image.fromarray(array).save(temporary, icc_profile=picture.icc, **options)
         elif suffix == ".png":

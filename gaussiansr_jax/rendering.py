@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 # Encoded tiles that are kept for the next scale, in all.
 _KEPT_FIELD_BYTES = 2**31
 # Calls under way: the device computes the next blocks while threads of the host copy the last.
+# The threads stay: starting them takes as long as copying a photograph.
 _IN_FLIGHT = 4
+_COPYING = ThreadPoolExecutor(_IN_FLIGHT, "copying")
 _Span = tuple[int, int]  # first LR pixel and number of LR pixels along an axis
 # First output row and the one after the last, and likewise the columns.
 _Place = tuple[tuple[int, int], tuple[int, int]]
@@ -62,14 +64,13 @@ class Prepared:
     def _render(self, size: Size) -> np.ndarray:
         out = np.empty((*size, 3), self.image.dtype)
         pending = deque()
-        with ThreadPoolExecutor(_IN_FLIGHT) as threads:
-            for places, values in self._blocks(size):
-                values.copy_to_host_async()
-                pending.append(threads.submit(_store, out, places, values))
-                if len(pending) >= _IN_FLIGHT:
-                    pending.popleft().result()
-            for copied in pending:
-                copied.result()
+        for places, values in self._blocks(size):
+            values.copy_to_host_async()
+            pending.append(_COPYING.submit(_store, out, places, values))
+            if len(pending) >= _IN_FLIGHT:
+                pending.popleft().result()
+        for copied in pending:
+            copied.result()
         return out
 
     def _render_whole(self, size: Size, scale: float | None) -> np.ndarray:

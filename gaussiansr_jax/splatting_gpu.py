@@ -21,6 +21,9 @@ from gaussiansr_jax.gpu_instructions import PLAIN, PTX, Instructions
 # Output columns that one program of the forward pass computes, and its rows, which share what it
 # loads, where there are many pixels; few are better spread over the processors.
 _COLUMNS, _ROWS, _MANY = 64, 4, 2**16
+# The most Gaussians that are written out in the forward pass: the time in which Triton compiles
+# them grows faster than with their square.
+_GROUP = 4
 _LOG2_E = math.log2(math.e)
 # Threads of a program of the backward pass, and the most LR pixels that it takes.
 _LANES, _LR_PIXELS = 32, 4
@@ -79,6 +82,7 @@ def _forward_kernel(
     """
     (height, count, _, width), channels = source.shape, field.shape[0]
     side = 2 * radius + 1
+    group = math.gcd(count, _GROUP)
     # Beyond the last row it is computed, and stored, again.
     some = [jnp.minimum(pl.program_id(0) * rows + r, ys.shape[0] - 1) for r in range(rows)]
     column = pl.program_id(1) * _COLUMNS + jnp.arange(_COLUMNS)
@@ -93,42 +97,44 @@ def _forward_kernel(
         """Adds the Gaussians of one LR pixel to each row whose windows hold it."""
         i = top + jax.lax.div(index, jnp.int32(side))
         j = nearest_x - radius + jax.lax.rem(index, jnp.int32(side))
-        there = (0 <= j) & (j < width)
+        # Beyond the border it loads Gaussians of the border, with a weight of 0.
+        at, there = jnp.clip(j, 0, width - 1), (0 <= j) & (j < width)
         from_x = x - j.astype(x.dtype)
         from_y = [y_r - i.astype(x.dtype) for y_r in y]
-        seen = [jnp.abs(i - nearest) <= radius for nearest in nearest_y]
+        seen = [there & (jnp.abs(i - nearest) <= radius) for nearest in nearest_y]
 
         def load(k, p):
-            return triton.load(source.at[i, k, p, j], mask=there, other=0.0)
+            return triton.load(source.at[i, k, p, at])
 
-        log_weights = [[] for _ in some]
-        for k in range(count):
-            oy, ox, yy, yx, xx, log_weight = (load(k, p) for p in range(FIRST_VALUE))
-            dx = from_x - ox
-            a, b = -0.5 * _LOG2_E * yy, -_LOG2_E * yx * dx
-            c = ops.fma(-0.5 * _LOG2_E * xx * dx, dx, _LOG2_E * log_weight)
-            c = jnp.where(there, c, LOG_ZERO)
-            for r in range(rows):
-                dy = from_y[r] - oy
-                exponent = ops.fma(ops.fma(a, dy, b), dy, c)
-                log_weights[r].append(jnp.where(seen[r], exponent, LOG_ZERO))
-        largest, total, sums = (list(part) for part in carry)
-        sums = [list(sums_r) for sums_r in sums]
-        if normalized:  # all weights relative to the largest so far
-            for r in range(rows):
-                before = largest[r]
-                for log_weight in log_weights[r]:
-                    largest[r] = jnp.maximum(largest[r], log_weight)
-                shrink = ops.exp2(before - largest[r])
-                total[r], sums[r] = total[r] * shrink, [s * shrink for s in sums[r]]
-        for k in range(count):
-            values = [load(k, FIRST_VALUE + c) for c in range(channels)]
-            for r in range(rows):
-                exponent = log_weights[r][k]
-                weight = ops.exp2(exponent - largest[r] if normalized else exponent)
-                total[r] += weight
-                sums[r] = [ops.fma(weight, v, s) for v, s in zip(values, sums[r], strict=True)]
-        return largest, total, sums
+        def one_group(index, carry):
+            ks = [index * group + g for g in range(group)]
+            log_weights = [[] for _ in some]
+            for k in ks:
+                oy, ox, yy, yx, xx, log_weight = (load(k, p) for p in range(FIRST_VALUE))
+                dx = from_x - ox
+                a, b = -0.5 * _LOG2_E * yy, -_LOG2_E * yx * dx
+                c = ops.fma(-0.5 * _LOG2_E * xx * dx, dx, _LOG2_E * log_weight)
+                for r in range(rows):
+                    dy = from_y[r] - oy
+                    exponent = ops.fma(ops.fma(a, dy, b), dy, c)
+                    log_weights[r].append(jnp.where(seen[r], exponent, LOG_ZERO))
+            largest, total, sums = (list(part) for part in carry)
+            if normalized:  # all weights relative to the largest so far
+                for r in range(rows):
+                    before = largest[r]
+                    largest[r] = reduce(jnp.maximum, log_weights[r], before)
+                    shrink = ops.exp2(before - largest[r])
+                    total[r], sums[r] = total[r] * shrink, [s * shrink for s in sums[r]]
+            for g, k in enumerate(ks):
+                values = [load(k, FIRST_VALUE + c) for c in range(channels)]
+                for r in range(rows):
+                    exponent = log_weights[r][g]
+                    weight = ops.exp2(exponent - largest[r] if normalized else exponent)
+                    total[r] += weight
+                    sums[r] = [ops.fma(weight, v, s) for v, s in zip(values, sums[r], strict=True)]
+            return largest, total, sums
+
+        return jax.lax.fori_loop(jnp.int32(0), jnp.int32(count // group), one_group, carry)
 
     zeros = jnp.zeros(_COLUMNS, jnp.float32)
     carry = (

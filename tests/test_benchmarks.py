@@ -116,11 +116,13 @@ def test_the_table_of_heads(tmp_path, capsys, monkeypatch):
     Image.fromarray(tiny_model.photo(24, 36)).save(tmp_path / "photo.png")
     weights = tmp_path / "tiny.safetensors"
     tiny_model.save(weights)
-    heads.main(["--data", str(tmp_path), "--weights", str(weights), "--scales", "2", "3"])
-    bicubic, ours = (row.split(" | ") for row in capsys.readouterr().out.splitlines()[-2:])
-    assert (bicubic[0], ours[0]) == ("| bicubic", "| tiny.safetensors")
-    assert all(10 < float(value) < 60 for row in (bicubic, ours) for value in row[1:3])
-    assert bicubic[1:3] != ours[1:3]
+    names = [str(weights), f"{weights}+"]  # the latter with self-ensemble
+    heads.main(["--data", str(tmp_path), "--weights", *names, "--scales", "2", "3"])
+    rows = [row.split(" | ") for row in capsys.readouterr().out.splitlines()[-3:]]
+    assert [row[0] for row in rows] == ["| bicubic", "| tiny.safetensors", "| tiny.safetensors+"]
+    assert all(10 < float(value) < 60 for row in rows for value in row[1:3])
+    assert len({tuple(row[1:3]) for row in rows}) == 3
+    ours = rows[1]
     assert int(ours[3].replace(",", "")) > 100 and "s |" in ours[4]
 
 

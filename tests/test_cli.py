@@ -11,7 +11,7 @@ import tiny_model
 from PIL import Image
 
 import gaussiansr_jax as gsr
-from gaussiansr_jax import UserError, __main__, arguments, compilation, images, weights
+from gaussiansr_jax import UserError, __main__, arguments, images, startup, weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,6 +51,15 @@ def test_one_file(upscale, photos, tmp_path, capsys):
         tiny_model.photo(16, 20), scale=(1.5, 2)
     )
     assert expected.shape == (24, 40, 3)
+    np.testing.assert_array_equal(images.read_rgb(output), expected)
+
+
+def test_self_ensemble(upscale, photos, tmp_path):
+    output = tmp_path / "large.png"
+    upscale(photos / "a.png", "--output", output, "--scale", "2", "--self-ensemble")
+    expected = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, self_ensemble=True).upscale(
+        tiny_model.photo(16, 20), scale=2
+    )
     np.testing.assert_array_equal(images.read_rgb(output), expected)
 
 
@@ -262,16 +271,18 @@ def test_default_weights_are_a_shipped_name():
 
 
 def test_compilation_cache(monkeypatch, tmp_path):
-    before = jax.config.jax_compilation_cache_dir
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
     try:
         jax.config.update("jax_compilation_cache_dir", None)
-        compilation.enable_cache()
+        startup.start_jax()
         assert jax.config.jax_compilation_cache_dir is None
         monkeypatch.setenv("GAUSSIANSR_JAX_CACHE", str(tmp_path))
-        compilation.enable_cache()
+        startup.start_jax()
         assert jax.config.jax_compilation_cache_dir == str(tmp_path)
         monkeypatch.setenv("GAUSSIANSR_JAX_CACHE", str(tmp_path / "other"))
-        compilation.enable_cache()
+        startup.start_jax()
         assert jax.config.jax_compilation_cache_dir == str(tmp_path)
     finally:
-        jax.config.update("jax_compilation_cache_dir", before)
+        for name, value in before.items():
+            jax.config.update(name, value)

@@ -41,10 +41,28 @@ def cut_size(hr_size: tuple[int, int], scale: float) -> tuple[tuple[int, int], t
     return lr_size, coordinates.output_size(lr_size, (scale, scale))
 
 
+def resize_float(
+    image: Float[np.ndarray, "H W 3"], size: tuple[int, int]
+) -> Float[np.ndarray, "h w 3"]:
+    """MATLAB's `imresize(image, size, "bicubic")`: antialiased; neither rounded nor clipped.
+
+    It runs on the host: a GPU takes ten seconds and more to compile it for each new size.
+    """
+    with jax.default_device(_host()):
+        return np.array(_resize(image.astype(np.float32), size=tuple(size), boundary="symmetric"))
+
+
 def resize_matlab(image: Image8, size: tuple[int, int]) -> Image8:
-    """MATLAB's `imresize(image, size, "bicubic")` of an 8-bit image: antialiased, rounded."""
-    resized = _resize(image.astype(np.float32), size=tuple(size), boundary="symmetric")
-    return np.rint(np.clip(np.asarray(resized), 0, 255)).astype(np.uint8)
+    """`resize_float` of an 8-bit image, rounded to 8 bits."""
+    return np.rint(np.clip(resize_float(image, size), 0, 255)).astype(np.uint8)
+
+
+def _host() -> jax.Device | None:
+    """The CPU, or None, the default device, where JAX was told to leave it out."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
 
 
 def make_pair(hr: Image8, scale: float, lr: Image8 | None = None) -> tuple[Image8, Image8]:

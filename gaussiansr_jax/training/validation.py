@@ -11,13 +11,11 @@ from PIL import Image
 
 from gaussiansr_jax.coordinates import grid_positions
 from gaussiansr_jax.evaluation.metrics import psnr_y
-from gaussiansr_jax.evaluation.protocol import resize_matlab
+from gaussiansr_jax.evaluation.protocol import resize_float, resize_matlab
 from gaussiansr_jax.files import atomic_write
 from gaussiansr_jax.models import SuperResolver
-from gaussiansr_jax.resampling import resize as _resize
 from gaussiansr_jax.training.state import Layout
 
-resize = jax.jit(_resize, static_argnames=("size", "boundary"))
 CHUNK = 4  # images of one call: bounds the memory
 
 
@@ -88,7 +86,7 @@ class Validator:
 
     def _bicubic(self, scale):
         size = self._hr.shape[1:3]
-        return np.stack([np.array(resize(image, size)) for image in self._lr[scale]])
+        return np.stack([resize_float(image, size) for image in self._lr[scale]])
 
     @staticmethod
     def _reduce(crops, scale):

@@ -101,6 +101,27 @@ def test_scale_per_axis_and_size_are_the_same(upscaler):
     np.testing.assert_array_equal(output, upscaler.upscale(image, size=(40, 72)))
 
 
+def test_self_ensemble_is_the_mean_over_the_reflections(upscaler):
+    ensemble = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32, self_ensemble=True)
+    image = as_float(tiny_model.photo(20, 24))
+    total = 0
+    for k in range(4):
+        for step in (1, -1):
+            turned = np.rot90(image, k)[:, ::step]
+            scale = (2, 3) if k % 2 == 0 else (3, 2)
+            total += np.rot90(upscaler.upscale(turned, scale)[:, ::step], -k)
+    output = ensemble.upscale(image, (2, 3))
+    np.testing.assert_allclose(output, total / 8, atol=1e-5)
+    assert np.abs(output - upscaler.upscale(image, (2, 3))).max() > 1e-3
+    # A reflected image gives the reflected result, whatever the model.
+    mirrored = ensemble.upscale(image[::-1].swapaxes(0, 1), size=(72, 40))
+    np.testing.assert_allclose(mirrored.swapaxes(0, 1)[::-1], output, atol=1e-5)
+    rounded = ensemble.prepare(tiny_model.photo(20, 24)).render(1.7)
+    exact = ensemble.upscale(image, 1.7)
+    assert rounded.dtype == np.uint8 and exact.dtype == np.float32
+    assert np.abs(rounded - 255 * exact).max() <= 0.501
+
+
 def test_prepared_image_is_encoded_once(upscaler, monkeypatch):
     calls = []
     encode = upscaler.encode
