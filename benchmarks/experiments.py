@@ -2,8 +2,8 @@
 
     python benchmarks/experiments.py --workdir DIR --source folder:DIR [--steps N] [--only NAME …]
 
-Trains each variant from scratch with the settings of configs/direct_edsr_baseline.py and prints
-the PSNR-Y of held-out images of the same source at all scales, as a Markdown table, with the
+Trains each variant from scratch with the settings of configs/liif_edsr_baseline.py and prints the
+PSNR-Y of held-out images of the same source at all scales, as a Markdown table, with the
 parameters and the time of a step. What DIR already holds is not trained again. docs/experiments.md
 says what was expected of each variant and what came out.
 """
@@ -21,7 +21,7 @@ from gaussiansr_jax.errors import run_cli
 from gaussiansr_jax.training.loop import WEIGHTS, load_data, train
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # configs/ is not installed
-from configs import direct_edsr_baseline
+from configs import liif_edsr_baseline
 
 SCALES = (2, 3, 4, 6, 8, 12, 30)
 # The settings of each head. Variants of the direct head start from one with a small trunk.
@@ -57,7 +57,7 @@ OTHER_SETTINGS = {
 
 def settings(name: str, source: str, steps: int) -> ConfigDict:
     """The config of one variant; the last validation is the only one."""
-    config = direct_edsr_baseline.get_config()
+    config = liif_edsr_baseline.get_config()
     config.model.head = ConfigDict(VARIANTS[name])
     config.source, config.steps, config.reductions = source, steps, (1.0,)
     config.val_scales, config.val_crop, config.val_images = SCALES, 240, 32

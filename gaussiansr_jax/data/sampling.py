@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.errors import UserError
@@ -39,12 +39,14 @@ class SampleSettings(NamedTuple):
       query_patch: side P of the patches of adjacent target pixels that the grid consists of. Each
         of the Q / P parts of the crop's rows has one, at random, and likewise the columns.
       scale_range: the least and the largest scale; each sample draws its own, uniformly.
+      recolored: the share of the samples in other colors, see `_recolor`.
     """
 
     lr_size: int
     query_size: int
     query_patch: int
     scale_range: tuple[float, float]
+    recolored: float = 0.0
 
     @property
     def crop_size(self) -> int:
@@ -61,6 +63,8 @@ def check_settings(settings: SampleSettings, tile_size: int) -> None:
     low, high = settings.scale_range
     if not 1 <= low <= high < float("inf"):
         raise UserError(f"scale_range {low, high} must be two rising finite numbers from 1 on")
+    if not 0 <= settings.recolored <= 1:
+        raise UserError(f"recolored is {settings.recolored}; it must be a share from 0 to 1")
     if settings.crop_size > tile_size:
         raise UserError(
             f"the crop of lr_size x scale_range = {settings.lr_size} x {high:g} = "
@@ -101,7 +105,7 @@ def draw_batch(pool: Pool, keys: Key[Array, "B"], settings: SampleSettings) -> S
 
 
 def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sample:
-    """Draws a tile, a scale, an HR crop, its LR image, a grid of queries, and a reflection.
+    """Draws a tile, a scale, an HR crop, its LR image, queries, a reflection, and other colors.
 
     The HR crop has side `h = round(L * scale)`, so that the true scale is `h / L`. The LR image is
     its antialiased cubic reduction as Pillow makes it, as in LIIF, rounded to 8 bits.
@@ -113,7 +117,7 @@ def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sa
       settings: the same for all samples.
     """
     size = settings.lr_size
-    keys = jax.random.split(key, 5)
+    keys = jax.random.split(key, 7)
     low, high = settings.scale_range
     tile = jax.random.randint(keys[0], (), 0, pool.tiles.shape[0])
     scale = jax.random.uniform(keys[1], (), minval=low, maxval=high)
@@ -129,6 +133,9 @@ def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sa
     at = (tile, start[0], start[1], 0)
     hr = jax.lax.dynamic_slice(pool.tiles, at, (1, window, window, 3))[0]
     hr = hr.astype(jnp.float32) / 255
+    if settings.recolored:
+        other = jax.random.bernoulli(keys[5], settings.recolored)
+        hr = jnp.where(other, _recolor(keys[6], hr), hr)
 
     rows, cols = (antialiased_matrix(size, window, scale, inside[i], side) for i in range(2))
     lr = jnp.round(jnp.clip(separable(hr, rows, cols), 0, 1) * 255) / 255
@@ -136,7 +143,20 @@ def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sa
     target = hr[inside[0] + index[0]][:, inside[1] + index[1]]
     ys, xs = (index.astype(jnp.float32) + 0.5) / scale - 0.5
     cell = jnp.full(2, 1 / scale)
-    return _reflect(Sample(lr, ys, xs, cell, target), jax.random.bernoulli(keys[4], shape=(3,)))
+    return reflect(Sample(lr, ys, xs, cell, target), jax.random.bernoulli(keys[4], shape=(3,)))
+
+
+def _recolor(key: Key[Array, ""], rgb: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
+    """Exchanges the channels, inverts them or not, and halves their contrast at most.
+
+    Which values stand for which is the same for all pixels, so that the reduction of the result is
+    the result of the reduction, and the least and the largest value stay within [0, 1].
+    """
+    channels, inverted, contrast, darkest = jax.random.split(key, 4)
+    rgb = rgb[..., jax.random.permutation(channels, 3)]
+    rgb = jnp.where(jax.random.bernoulli(inverted), 1 - rgb, rgb)
+    contrast = jax.random.uniform(contrast, minval=0.5, maxval=1.0)
+    return contrast * rgb + (1 - contrast) * jax.random.uniform(darkest)
 
 
 def _query_index(
@@ -150,7 +170,7 @@ def _query_index(
     return (origin[..., None] + jnp.arange(patch)[None, None]).reshape(2, -1)
 
 
-def _reflect(sample: Sample, choice: Array) -> Sample:
+def reflect(sample: Sample, choice: Bool[Array, "3"]) -> Sample:
     """Flips the rows, flips the columns and exchanges both, as the three booleans say."""
     lr, ys, xs, cell, target = sample
     last = lr.shape[0] - 1
@@ -165,3 +185,11 @@ def _reflect(sample: Sample, choice: Array) -> Sample:
     target = jnp.where(transpose, target.swapaxes(0, 1), target)
     ys, xs = jnp.where(transpose, xs, ys), jnp.where(transpose, ys, xs)
     return Sample(lr, ys, xs, cell, target)
+
+
+def reflect_back(image: Float[Array, "Q Q C"], choice: Bool[Array, "3"]) -> Float[Array, "Q Q C"]:
+    """What becomes `image` where `reflect` makes it a sample's target."""
+    flip_rows, flip_cols, transpose = choice
+    image = jnp.where(transpose, image.swapaxes(0, 1), image)
+    image = jnp.where(flip_cols, image[:, ::-1], image)
+    return jnp.where(flip_rows, image[::-1], image)

@@ -38,6 +38,8 @@ def default_config() -> ConfigDict:
             "tile_size": 256,
             # Factors by which each image enters reduced, 1 being as it is; see `build_pool`.
             "reductions": (1.0,),
+            # Share of the samples with exchanged, inverted and weaker colors.
+            "recolored": 0.0,
             # Sides of the LR patch and of the grid of target pixels that is queried.
             "lr_size": 48,
             "query_size": 48,
@@ -60,6 +62,9 @@ def default_config() -> ConfigDict:
             # Largest global norm of the gradient; 0 is no clipping.
             "clip_norm": 0.0,
             "ema_decay": 0.999,
+            # Share of the loss that is the distance to what the moving average makes of another
+            # reflection of the sample; see `training.step.other_view`.
+            "consistency": 0.0,
             # Of the Gumbel-softmax, geometric from start to end.
             "temperature": (1.0, 1.0),
             # Steps of one call of the device; None is 1 on CPUs and 500 elsewhere.
@@ -76,7 +81,8 @@ def sample_settings(config: ConfigDict) -> SampleSettings:
     """The part of a config that makes samples."""
     low, high = config.scale_range
     patch = config.query_size if config.query_patch is None else config.query_patch
-    return SampleSettings(config.lr_size, config.query_size, patch, (float(low), float(high)))
+    scales = (float(low), float(high))
+    return SampleSettings(config.lr_size, config.query_size, patch, scales, config.recolored)
 
 
 def check_config(config: ConfigDict) -> None:
@@ -101,6 +107,8 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"unknown schedule {config.schedule!r}; choose from {SCHEDULES}")
     if not 0 <= config.ema_decay < 1:
         raise UserError(f"ema_decay is {config.ema_decay}; it must lie in [0, 1)")
+    if not 0 <= config.consistency < 1:
+        raise UserError(f"consistency is {config.consistency}; it must lie in [0, 1)")
     if not min(config.temperature) > 0:
         raise UserError(f"temperature is {config.temperature}; both ends must be above 0")
     if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:

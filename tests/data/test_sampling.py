@@ -164,6 +164,37 @@ def test_one_compilation_and_all_reflections():
     assert count == 1 and len(seen) == 8
 
 
+def test_other_colors_are_of_one_kind_for_a_whole_sample():
+    pool = make_pool()
+    plain = draw(pool, SampleSettings(LR, QUERIES, QUERIES, (2.0, 2.0)), 64)
+    mixed = draw(pool, SampleSettings(LR, QUERIES, QUERIES, (2.0, 2.0), 0.5), 64)
+    np.testing.assert_array_equal(plain.ys, mixed.ys)
+    found = set()
+    for index in range(64):
+        before, after = (
+            np.asarray(part[index]).reshape(-1, 3) for part in (plain.target, mixed.target)
+        )
+        if np.array_equal(before, after):
+            found.add("the same")
+            continue
+        # Each channel is a linear function of one of the channels before, with equal factors.
+        columns = np.hstack([before, np.ones((len(before), 1))])
+        factors, rest, *_ = np.linalg.lstsq(columns, after, rcond=None)
+        contrast = np.abs(factors[:3]).max()
+        assert 0.5 <= contrast <= 1 and np.abs(rest).max() < 1e-6
+        order = tuple(np.argmax(np.abs(factors[:3]), axis=0))
+        signed = factors[order, range(3)]
+        np.testing.assert_allclose(signed, signed[0], atol=1e-4)
+        np.testing.assert_allclose(np.abs(factors[:3]).sum(), 3 * contrast, atol=1e-3)
+        found |= {order, bool(signed[0] > 0)}
+        # The LR image has the same colors, but for the rounding to 8 bits.
+        pixels = np.asarray(plain.lr[index]).reshape(-1, 3)
+        expected = pixels @ factors[:3] + factors[3]
+        assert np.abs(expected - np.asarray(mixed.lr[index]).reshape(-1, 3)).max() < 1.01 / 255
+        assert after.min() >= 0 and after.max() <= 1
+    assert len(found) == 6 + 2 + 1
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -175,6 +206,7 @@ def test_one_compilation_and_all_reflections():
         (SampleSettings(48, 48, 0, (1.0, 4.0)), "query_patch=0 must lie between 1 and"),
         (SampleSettings(48, 48, 10, (1.0, 4.0)), "query_size=48 is no multiple of query_patch=10"),
         (SampleSettings(48, 40, 1, (1.0, 4.0)), "query_size=40 is below lr_size=48"),
+        (SampleSettings(48, 48, 1, (1.0, 4.0), 1.5), "recolored is 1.5; .* from 0 to 1"),
     ],
 )
 def test_settings_that_cannot_be(settings, words):
