@@ -3,9 +3,9 @@
     python benchmarks/heads.py --data DIR [DIR …] [--weights NAME …] [--scales S …]
 
 Weights are shipped names, files or training folders, PyTorch's included; with a + at the end, with
-self-ensemble. For each folder of ground
-truth images it prints a Markdown table: PSNR-Y in dB as eval.py measures it, and how long a
-photograph of 339x510 takes to ×4 on this machine, uint8 to uint8, the median of a few.
+self-ensemble. For each folder of ground truth images it prints a Markdown table: PSNR-Y in dB as
+eval.py measures it, and how long a photograph of 339x510 takes to ×4 on this machine, uint8 to
+uint8, the median of a few.
 """
 
 import argparse

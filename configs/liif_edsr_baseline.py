@@ -3,7 +3,7 @@
     python train.py --config configs/liif_edsr_baseline.py --workdir runs/liif \
         --config.source=folder:DIR
 
-About 4.4 ms a step on one H100 (docs/performance.md); 60,000 steps not yet run.
+About 4.3 ms a step on one H100 (docs/performance.md); 60,000 steps not yet run.
 """
 
 from ml_collections import ConfigDict

@@ -24,7 +24,7 @@ def check_image(image: Any) -> np.ndarray:
         raise UserError(f"an image must be uint8 or float in [0, 1], not {image.dtype}")
     if not (image.min() >= 0 and image.max() <= 1):
         raise UserError("a float image must lie in [0, 1], without NaN; divide it by its maximum")
-    return image.astype(np.float32)
+    return image.astype(np.float32, copy=False)
 
 
 def output_size(lr_size: Size, scale: Scale | None, size: Size | None) -> Size:

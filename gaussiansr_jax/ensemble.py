@@ -7,7 +7,7 @@ import numpy as np
 
 from gaussiansr_jax import arguments
 from gaussiansr_jax.arguments import Scale, Size
-from gaussiansr_jax.rendering import Prepared
+from gaussiansr_jax.rendering import KEPT_FIELD_BYTES, Prepared, check_memory
 
 if TYPE_CHECKING:
     from gaussiansr_jax.inference import Upscaler
@@ -36,9 +36,9 @@ class Reflection(NamedTuple):
         turned = image[:: self.rows, :: self.columns]
         return turned.swapaxes(0, 1) if self.transposed else turned
 
-    def along(self, pair: tuple | None) -> tuple | None:
-        """What (vertical, horizontal) is for the reflected image."""
-        return pair[::-1] if self.transposed and pair is not None else pair
+    def along(self, value: Any) -> Any:
+        """What (vertical, horizontal) is for the reflected image; anything else as it is."""
+        return value[::-1] if self.transposed and isinstance(value, tuple | list) else value
 
 
 REFLECTIONS = [Reflection(*each) for each in itertools.product((False, True), (1, -1), (1, -1))]
@@ -53,9 +53,9 @@ class Ensemble:
         self._as_uint8 = image.dtype == np.uint8
         # The mean is taken before rounding.
         image = image.astype(np.float32) / 255 if self._as_uint8 else image
-        self._members = [
-            (each, Prepared(upscaler, np.ascontiguousarray(each.of(image)))) for each in REFLECTIONS
-        ]
+        self._lr_size = image.shape[:2]
+        kept = KEPT_FIELD_BYTES // len(REFLECTIONS)
+        self._members = [(each, Prepared(upscaler, each.of(image), kept)) for each in REFLECTIONS]
 
     def encode(self) -> "Ensemble":
         """Encodes the reflections now, and keeps the result if it fits the device comfortably."""
@@ -65,9 +65,15 @@ class Ensemble:
 
     def render(self, scale: Scale | None = None, *, size: Size | None = None) -> np.ndarray:
         """The image at one scale or size; arguments, result and errors as `Upscaler.upscale`."""
-        total = 0.0
+        shape = (*arguments.output_size(self._lr_size, scale, size), 3)
+        # The sum, one member, and the rounded result.
+        check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)
+        mean = np.zeros(shape, np.float32)
         for reflection, member in self._members:
-            by = scale if isinstance(scale, int | float) else reflection.along(scale)
-            total = total + reflection.back(member.render(by, size=reflection.along(size)))
-        mean = total / len(self._members)
-        return np.rint(mean * 255).astype(np.uint8) if self._as_uint8 else mean
+            output = member.render(reflection.along(scale), size=reflection.along(size))
+            mean += reflection.back(output)
+        mean /= len(self._members)
+        if not self._as_uint8:
+            return mean
+        mean *= 255
+        return np.rint(mean, out=mean).astype(np.uint8)

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gaussiansr_jax.inference import Upscaler
 
 # Encoded tiles that are kept for the next scale, in all.
-_KEPT_FIELD_BYTES = 2**31
-# Calls under way: the device computes the next blocks while threads of the host copy the last.
+KEPT_FIELD_BYTES = 2**31
+# Calls under way: the device may compute the next blocks while threads of the host copy the last.
 # The threads stay: starting them takes as long as copying a photograph.
 _IN_FLIGHT = 4
 _COPYING = ThreadPoolExecutor(_IN_FLIGHT, "copying")
@@ -33,9 +33,10 @@ _Place = tuple[tuple[int, int], tuple[int, int]]
 class Prepared:
     """An image that is encoded once and rendered at many scales (`Upscaler.prepare`)."""
 
-    def __init__(self, upscaler: "Upscaler", image: Any):
-        """Checks the image; encodes nothing yet."""
+    def __init__(self, upscaler: "Upscaler", image: Any, kept_bytes: int = KEPT_FIELD_BYTES):
+        """Checks the image; encodes nothing yet. Of what `encode` makes, so much is kept."""
         self.image = arguments.check_image(image)
+        self._kept_bytes = kept_bytes
         self._upscaler = upscaler
         self._fields: dict[tuple, Any] = {}
         self._keep = False
@@ -51,12 +52,7 @@ class Prepared:
         lr_size = self.image.shape[:2]
         uniform = scale if isinstance(scale, int | float) else None
         size = arguments.output_size(lr_size, scale, size)
-        needed, free = math.prod(size) * 3 * self.image.itemsize, available_bytes()
-        if free is not None and needed > free:
-            raise UserError(
-                f"an output of {size[1]}x{size[0]} needs {needed / 2**30:.1f} GiB of memory, "
-                f"{free / 2**30:.1f} GiB are free; choose a smaller scale or crop the image"
-            )
+        check_memory((*size, 3), self.image.itemsize)
         if self._upscaler.model.tileable:
             return self._retry(partial(self._render, size))
         return self._retry(partial(self._render_whole, size, uniform))
@@ -64,13 +60,16 @@ class Prepared:
     def _render(self, size: Size) -> np.ndarray:
         out = np.empty((*size, 3), self.image.dtype)
         pending = deque()
-        for places, values in self._blocks(size):
-            values.copy_to_host_async()
-            pending.append(_COPYING.submit(_store, out, places, values))
-            if len(pending) >= _IN_FLIGHT:
-                pending.popleft().result()
-        for copied in pending:
-            copied.result()
+        try:
+            for places, values in self._blocks(size):
+                values.copy_to_host_async()
+                pending.append(_COPYING.submit(_store, out, places, values))
+                if len(pending) >= _IN_FLIGHT:
+                    pending.popleft().result()
+            for copied in pending:
+                copied.result()
+        finally:
+            wait(pending)  # after an error, they hold memory of the device
         return out
 
     def _render_whole(self, size: Size, scale: float | None) -> np.ndarray:
@@ -130,7 +129,7 @@ class Prepared:
             windows = self._windows((height, width))
             pieces = [(row[:2], col[:2]) for row, col in windows]
         each = self._upscaler.field_bytes(*self._piece(*pieces[0]))
-        self._keep = len(pieces) == 1 or each * len(pieces) <= _KEPT_FIELD_BYTES
+        self._keep = each * len(pieces) <= self._kept_bytes
         if self._keep:
             for piece in pieces:
                 jax.block_until_ready(self._field(*piece))
@@ -156,6 +155,20 @@ class Prepared:
             f"too little memory to upscale an image of {width}x{height}; "
             "use a smaller scale, a smaller image or another device"
         ) from cause
+
+
+def check_memory(shape: tuple[int, ...], bytes_per_value: int) -> None:
+    """Checks that the host can hold an output [h, w, C].
+
+    Raises:
+      UserError: it cannot.
+    """
+    needed, free = math.prod(shape) * bytes_per_value, available_bytes()
+    if free is not None and needed > free:
+        raise UserError(
+            f"an output of {shape[1]}x{shape[0]} needs {needed / 2**30:.1f} GiB of memory, "
+            f"{free / 2**30:.1f} GiB are free; choose a smaller scale or crop the image"
+        )
 
 
 def _store(out: np.ndarray, places: list[_Place], values: jax.Array) -> None:

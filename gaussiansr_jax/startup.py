@@ -12,8 +12,8 @@ def start_jax() -> None:
     """Turns on JAX's persistent compilation cache, and wakes the device up in the background.
 
     Command lines call it, the library does not. The folder is `$GAUSSIANSR_JAX_CACHE`, by default
-    `~/.cache/gaussiansr-jax`; an empty value turns the cache off. A folder that the user gave to
-    JAX itself, by `JAX_COMPILATION_CACHE_DIR`, stays.
+    `~/.cache/gaussiansr-jax`; an empty value turns the cache off. If the user gave a folder to JAX
+    itself, by `JAX_COMPILATION_CACHE_DIR`, JAX's own settings stay.
     """
     folder = os.environ.get("GAUSSIANSR_JAX_CACHE", str(Path.home() / ".cache" / "gaussiansr-jax"))
     if folder and not jax.config.jax_compilation_cache_dir:

@@ -270,6 +270,14 @@ def test_default_weights_are_a_shipped_name():
     assert not weights.DEFAULT_WEIGHTS.endswith(".safetensors")
 
 
+def test_a_device_that_does_not_start_is_no_matter_yet(monkeypatch):
+    def fail(_):
+        raise RuntimeError("no device")
+
+    monkeypatch.setattr(startup.jax, "device_put", fail)
+    startup._wake_device()
+
+
 def test_compilation_cache(monkeypatch, tmp_path):
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in names}
@@ -280,6 +288,7 @@ def test_compilation_cache(monkeypatch, tmp_path):
         monkeypatch.setenv("GAUSSIANSR_JAX_CACHE", str(tmp_path))
         startup.start_jax()
         assert jax.config.jax_compilation_cache_dir == str(tmp_path)
+        assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
         monkeypatch.setenv("GAUSSIANSR_JAX_CACHE", str(tmp_path / "other"))
         startup.start_jax()
         assert jax.config.jax_compilation_cache_dir == str(tmp_path)

@@ -149,8 +149,8 @@ def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sa
 def _recolor(key: Key[Array, ""], rgb: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
     """Exchanges the channels, inverts them or not, and halves their contrast at most.
 
-    Which values stand for which is the same for all pixels, so that the reduction of the result is
-    the result of the reduction, and the least and the largest value stay within [0, 1].
+    What becomes of a color is the same for all pixels and linear, so that the reduction of the
+    result is the result of the reduction, but for clipping and rounding. Values stay in [0, 1].
     """
     channels, inverted, contrast, darkest = jax.random.split(key, 4)
     rgb = rgb[..., jax.random.permutation(channels, 3)]

@@ -46,7 +46,7 @@ def resize_float(
 ) -> Float[np.ndarray, "h w 3"]:
     """MATLAB's `imresize(image, size, "bicubic")`: antialiased; neither rounded nor clipped.
 
-    It runs on the host: a GPU takes ten seconds and more to compile it for each new size.
+    It runs on the host: GPUs take long to compile it, for each new size again.
     """
     with jax.default_device(_host()):
         return np.array(_resize(image.astype(np.float32), size=tuple(size), boundary="symmetric"))

@@ -1,3 +1,5 @@
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,10 +118,44 @@ def test_self_ensemble_is_the_mean_over_the_reflections(upscaler):
     # A reflected image gives the reflected result, whatever the model.
     mirrored = ensemble.upscale(image[::-1].swapaxes(0, 1), size=(72, 40))
     np.testing.assert_allclose(mirrored.swapaxes(0, 1)[::-1], output, atol=1e-5)
-    rounded = ensemble.prepare(tiny_model.photo(20, 24)).render(1.7)
+    rounded = ensemble.prepare(tiny_model.photo(20, 24)).render(np.float64(1.7))
     exact = ensemble.upscale(image, 1.7)
     assert rounded.dtype == np.uint8 and exact.dtype == np.float32
     assert np.abs(rounded - 255 * exact).max() <= 0.501
+
+
+def test_self_ensemble_needs_memory_for_the_sum(monkeypatch):
+    ensemble = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, self_ensemble=True)
+    plain = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
+    image = tiny_model.photo(20, 24)
+    monkeypatch.setattr(rendering, "available_bytes", lambda: 40 * 48 * 3 * 8)
+    assert plain.upscale(image, 2).shape == (40, 48, 3)
+    with pytest.raises(UserError, match="an output of 48x40 needs"):
+        ensemble.upscale(image, 2)
+
+
+def test_an_error_waits_for_what_is_being_copied(upscaler, monkeypatch):
+    """What was rendered before it holds memory that smaller pieces will need."""
+    store, render, done = rendering._store, upscaler.render, []
+
+    def slow(*args):
+        time.sleep(0.2)
+        store(*args)
+        done.append(args)
+
+    calls = []
+
+    def third_fails(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise ValueError("third")
+        return render(*args)
+
+    monkeypatch.setattr(rendering, "_store", slow)
+    monkeypatch.setattr(upscaler, "render", third_fails)
+    with pytest.raises(ValueError, match="third"):
+        upscaler.upscale(tiny_model.photo(23, 37), size=(57, 100))
+    assert len(done) == 2
 
 
 def test_prepared_image_is_encoded_once(upscaler, monkeypatch):
@@ -133,10 +169,9 @@ def test_prepared_image_is_encoded_once(upscaler, monkeypatch):
     np.testing.assert_array_equal(outputs[1], upscaler.upscale(image, 2.5))
 
 
-def test_large_prepared_image_is_not_kept(upscaler, monkeypatch):
-    monkeypatch.setattr(rendering, "_KEPT_FIELD_BYTES", 1000)
+def test_large_prepared_image_is_not_kept():
     tiled = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=32, block=32)
-    prepared = tiled.prepare(tiny_model.photo(20, 40))
+    prepared = rendering.Prepared(tiled, tiny_model.photo(20, 40), kept_bytes=1000).encode()
     assert not prepared._fields
     assert prepared.render(1).shape == (20, 40, 3)
     assert not prepared._fields

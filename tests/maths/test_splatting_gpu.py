@@ -15,8 +15,9 @@ from gpu_lowering import INTERPRET, lowered
 from gaussiansr_jax import splatting, splatting_gpu
 from gaussiansr_jax.coordinates import nearest_index
 
-# A field of few, one of many Gaussians; windows that reach over the border and ones that do not.
-CASES = [(1, 8, 3, False), (3, 3, 1, False), (16, 3, 1, True), (1, 2, 0, True)]
+# Fields of one, a few and many Gaussians (in groups of 2 and 4); windows that reach over the border
+# and ones that do not.
+CASES = [(1, 8, 3, False), (6, 3, 1, False), (16, 3, 1, True), (1, 2, 0, True)]
 
 
 def grid(rows, columns):
