@@ -3,7 +3,7 @@
     python train.py --config configs/direct_edsr_baseline.py --workdir runs/direct \
         --config.source=folder:DIR
 
-About 6.9 ms a step of 18 on one H100 (docs/experiments.md). Set5 x4: 32.19 dB with the shipped
+About 6.8 ms a step of 18 on one H100 (docs/experiments.md). Set5 x4: 32.19 dB with the shipped
 weights; their training is in gaussiansr_jax/weights/README.md.
 """
 

@@ -75,7 +75,7 @@ class Upscaler:
         cpu = jax.default_backend() == "cpu"
         self.config = {**config, "dtype": dtype} if dtype else config
         self.facts = facts or {}
-        self._way = Ensemble if self_ensemble else Prepared
+        self._prepared = Ensemble if self_ensemble else Prepared
         self.tile = tile or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
         self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)
         self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
@@ -103,11 +103,11 @@ class Upscaler:
         Raises:
           UserError: not such an image, scale or size; memory is too small.
         """
-        return self._way(self, image).render(scale, size=size)
+        return self._prepared(self, image).render(scale, size=size)
 
     def prepare(self, image: Any) -> Prepared | Ensemble:
         """Encodes an image once, to render it at many scales; `image` as in `upscale`."""
-        return self._way(self, image).encode()
+        return self._prepared(self, image).encode()
 
     @property
     def halo(self) -> int:

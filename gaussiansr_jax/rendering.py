@@ -34,7 +34,7 @@ class Prepared:
     """An image that is encoded once and rendered at many scales (`Upscaler.prepare`)."""
 
     def __init__(self, upscaler: "Upscaler", image: Any, kept_bytes: int = KEPT_FIELD_BYTES):
-        """Checks the image; encodes nothing yet. Of what `encode` makes, so much is kept."""
+        """Checks the image; encodes nothing yet. `encode` keeps at most `kept_bytes`."""
         self.image = arguments.check_image(image)
         self._kept_bytes = kept_bytes
         self._upscaler = upscaler

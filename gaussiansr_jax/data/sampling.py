@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.errors import UserError
@@ -143,7 +143,7 @@ def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sa
     target = hr[inside[0] + index[0]][:, inside[1] + index[1]]
     ys, xs = (index.astype(jnp.float32) + 0.5) / scale - 0.5
     cell = jnp.full(2, 1 / scale)
-    return reflect(Sample(lr, ys, xs, cell, target), jax.random.bernoulli(keys[4], shape=(3,)))
+    return _reflect(Sample(lr, ys, xs, cell, target), jax.random.bernoulli(keys[4], shape=(3,)))
 
 
 def _recolor(key: Key[Array, ""], rgb: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
@@ -170,7 +170,7 @@ def _query_index(
     return (origin[..., None] + jnp.arange(patch)[None, None]).reshape(2, -1)
 
 
-def reflect(sample: Sample, choice: Bool[Array, "3"]) -> Sample:
+def _reflect(sample: Sample, choice: Array) -> Sample:
     """Flips the rows, flips the columns and exchanges both, as the three booleans say."""
     lr, ys, xs, cell, target = sample
     last = lr.shape[0] - 1
@@ -185,11 +185,3 @@ def reflect(sample: Sample, choice: Bool[Array, "3"]) -> Sample:
     target = jnp.where(transpose, target.swapaxes(0, 1), target)
     ys, xs = jnp.where(transpose, xs, ys), jnp.where(transpose, ys, xs)
     return Sample(lr, ys, xs, cell, target)
-
-
-def reflect_back(image: Float[Array, "Q Q C"], choice: Bool[Array, "3"]) -> Float[Array, "Q Q C"]:
-    """What becomes `image` where `reflect` makes it a sample's target."""
-    flip_rows, flip_cols, transpose = choice
-    image = jnp.where(transpose, image.swapaxes(0, 1), image)
-    image = jnp.where(flip_cols, image[:, ::-1], image)
-    return jnp.where(flip_rows, image[::-1], image)

@@ -62,9 +62,6 @@ def default_config() -> ConfigDict:
             # Largest global norm of the gradient; 0 is no clipping.
             "clip_norm": 0.0,
             "ema_decay": 0.999,
-            # Share of the loss that is the distance to what the moving average makes of another
-            # reflection of the sample; see `training.step.other_view`.
-            "consistency": 0.0,
             # Of the Gumbel-softmax, geometric from start to end.
             "temperature": (1.0, 1.0),
             # Steps of one call of the device; None is 1 on CPUs and 500 elsewhere.
@@ -107,8 +104,6 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"unknown schedule {config.schedule!r}; choose from {SCHEDULES}")
     if not 0 <= config.ema_decay < 1:
         raise UserError(f"ema_decay is {config.ema_decay}; it must lie in [0, 1)")
-    if not 0 <= config.consistency < 1:
-        raise UserError(f"consistency is {config.consistency}; it must lie in [0, 1)")
     if not min(config.temperature) > 0:
         raise UserError(f"temperature is {config.temperature}; both ends must be above 0")
     if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:

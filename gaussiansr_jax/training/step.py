@@ -9,17 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, ArrayLike, Float, Key
+from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from gaussiansr_jax.data.pool import Pool
-from gaussiansr_jax.data.sampling import (
-    Sample,
-    draw_batch,
-    reflect,
-    reflect_back,
-    sample_keys,
-)
+from gaussiansr_jax.data.sampling import Sample, draw_batch, sample_keys
 from gaussiansr_jax.models import SuperResolver
 from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.optimizer import build_schedule, ema_decay, temperature
@@ -36,52 +30,22 @@ def sample_loss(
     temperature: Array,
     sample: Sample,
     key: Key[Array, ""],
-    view: Float[Array, "Q Q 3"] | None = None,
-    consistency: float = 0.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """L1 loss of one sample in the official code's domain, (v - 0.5) / 0.5, and its MSE in [0, 1].
 
     One sample at a time, under `vmap`: its noise must depend on its own key alone, not on which
-    samples share its device. With a `view`, that share of the loss is the distance to it.
+    samples share its device.
     """
-    prediction = _predict(
-        model, patch, params, sample, rngs={"gumbel": key}, temperature=temperature
-    )
-    error = prediction - sample.target
-    loss = 2 * jnp.mean(jnp.abs(error))
-    if view is not None:
-        loss += consistency * (2 * jnp.mean(jnp.abs(prediction - view)) - loss)
-    return loss, jnp.mean(error**2)
-
-
-def other_view(
-    model: SuperResolver, patch: int, params: Any, sample: Sample, key: Key[Array, ""]
-) -> Float[Array, "Q Q 3"]:
-    """What other parameters make of a sample that is reflected at random, reflected back.
-
-    The mean over all reflections, self-ensemble, is better than each; a model that agrees with
-    itself in all of them is as good by itself.
-    """
-    choice = jax.random.bernoulli(key, shape=(3,))
-    return reflect_back(_predict(model, patch, params, reflect(sample, choice)), choice)
-
-
-def _predict(
-    model: SuperResolver,
-    patch: int,
-    params: Any,
-    sample: Sample,
-    rngs: dict | None = None,
-    temperature: ArrayLike = 1.0,
-) -> Float[Array, "Q Q 3"]:
-    """RGB at the queries of one sample; with random numbers, as in training."""
 
     def predict(module: SuperResolver, sample: Sample) -> Float[Array, "1 Q Q 3"]:
-        field = module.prepare(sample.lr, train=rngs is not None, temperature=temperature)
+        field = module.prepare(sample.lr, train=True, temperature=temperature)
         return module.render(field, sample.ys, sample.xs, sample.cell, patch)
 
     one = jax.tree.map(lambda x: x[None], sample)
-    return model.apply({"params": params}, one, rngs=rngs, method=predict)[0]
+    variables = {"params": params}
+    prediction = model.apply(variables, one, rngs={"gumbel": key}, method=predict)
+    error = prediction - one.target
+    return 2 * jnp.mean(jnp.abs(error)), jnp.mean(error**2)
 
 
 def make_gradient(
@@ -97,21 +61,14 @@ def make_gradient(
     def gradient(state: TrainState, pool: Pool) -> tuple[Float[Array, "P"], Metrics]:
         indices = jax.lax.axis_index(AXIS) * share + jnp.arange(share)
         keys = sample_keys(config.seed, state.step, indices)
-        keys, noise_keys, view_keys = (
-            jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(keys) for i in range(3)
-        )
+        keys, noise_keys = (jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(keys) for i in (0, 1))
         samples = draw_batch(pool, keys, settings)
         heat = temperature(state.step, config)
-        views = None
-        if config.consistency:
-            view = partial(other_view, model, settings.query_patch, layout.unravel(state.ema))
-            views = jax.vmap(view)(samples, view_keys)
 
         def loss(vector: Float[Array, "P"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
             params = layout.unravel(vector)
-            one = partial(sample_loss, model, settings.query_patch, params, heat)
-            over_samples = jax.vmap(partial(one, consistency=config.consistency))
-            losses, mse = over_samples(samples, noise_keys, views)
+            over_samples = jax.vmap(partial(sample_loss, model, settings.query_patch, params, heat))
+            losses, mse = over_samples(samples, noise_keys)
             return jnp.mean(losses), jnp.mean(-10 * jnp.log10(mse))
 
         (value, psnr), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
