@@ -44,6 +44,7 @@ class Upscaler:
     Attributes:
       config: the model's config.
       facts: what the weights file says of the training.
+      params: the parameters as they were given.
     """
 
     def __init__(
@@ -81,7 +82,11 @@ class Upscaler:
         self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
         self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
         self.model = models.build(self.config)
-        self.params = jax.device_put(params)
+        self.params = params
+        self._kernels_turned = jax.default_backend() == "gpu"
+        self._rendering_params = jax.device_put(self.model.rendering_params(params))
+        encoding = _turned(params, self.model.encoder.dtype) if self._kernels_turned else params
+        self._encoding_params = jax.device_put(encoding)
         self._encode = jax.jit(self._encode_fn)
         self._at_scale = jax.jit(self._at_scale_fn)
         self._render = jax.jit(self._render_fn, static_argnames="as_uint8")
@@ -117,16 +122,16 @@ class Upscaler:
 
     def encode(self, lr: np.ndarray, size: np.ndarray | None) -> Any:
         """The model's field of padded images [1, H, W, 3] whose valid size is `size` [1, 2]."""
-        return self._encode(self.params, lr, size)
+        return self._encode(self._encoding_params, lr, size)
 
     def field_bytes(self, lr: np.ndarray, size: np.ndarray | None) -> int:
         """Device memory that the result of `encode` takes."""
-        field = jax.eval_shape(self._encode, self.params, lr, size)
+        field = jax.eval_shape(self._encode, self._encoding_params, lr, size)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
 
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:
         """What all blocks of an output whose pixels are `cell` [1, 2] LR pixels have in common."""
-        return self._at_scale(self.params, field, cell)
+        return self._at_scale(self._rendering_params, field, cell)
 
     @property
     def rim(self) -> int:
@@ -159,15 +164,19 @@ class Upscaler:
           cell: size of an output pixel [1, 2], in LR pixels.
           as_uint8: uint8 in place of float32 in [0, 1].
         """
-        return self._render(self.params, field, ys, xs, cell, as_uint8=as_uint8)
+        return self._render(self._rendering_params, field, ys, xs, cell, as_uint8=as_uint8)
 
     def render_whole(
         self, field: Any, size: Size, scale: float | None, as_uint8: bool
     ) -> jax.Array:
         """The whole output [h, w, 3] of a model that is not tileable, still on the device."""
-        return self._render_whole(self.params, field, size=size, scale=scale, as_uint8=as_uint8)
+        return self._render_whole(
+            self._rendering_params, field, size=size, scale=scale, as_uint8=as_uint8
+        )
 
     def _encode_fn(self, params, lr, size):
+        if self._kernels_turned:
+            params = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 3) if x.ndim == 4 else x, params)
         lr = lr.astype(jnp.float32) / 255 if lr.dtype == jnp.uint8 else lr
         return self.model.apply({"params": params}, lr, size, method="prepare")
 
@@ -190,6 +199,19 @@ class Upscaler:
         variables = {"params": params}
         rgb = self.model.apply(variables, field, size, scale, method="render_whole")[0]
         return _finished(rgb, as_uint8)
+
+
+def _turned(params: weights.Params, dtype: jnp.dtype) -> weights.Params:
+    """The parameters as cuDNN takes them, kernels [O, H, W, I] and biases in the computing type.
+
+    Otherwise each of them would be converted, in a launch of its own, at each call. Only parameters
+    of convolutions change; all those that `prepare` uses compute in that type.
+    """
+    if "kernel" in params and params["kernel"].ndim == 4:
+        turned = np.moveaxis(np.asarray(params["kernel"], dtype), 3, 0)
+        rest = {name: np.asarray(x, dtype) for name, x in params.items()}
+        return {**rest, "kernel": np.ascontiguousarray(turned)}
+    return {k: _turned(v, dtype) if isinstance(v, dict) else v for k, v in params.items()}
 
 
 def _finished(rgb: jax.Array, as_uint8: bool) -> jax.Array:

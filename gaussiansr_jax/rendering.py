@@ -119,8 +119,10 @@ class Prepared:
         up = self._upscaler
         if not up.model.tileable:
             return lr[None], None
-        padding = [(0, tiling.bucket(n, up.smallest, up.tile) - n) for n in lr.shape[:2]]
-        return np.pad(lr, [*padding, (0, 0)])[None], np.array([lr.shape[:2]], np.int32)
+        height, width = (tiling.bucket(n, up.smallest, up.tile) for n in lr.shape[:2])
+        padded = np.zeros((1, height, width, 3), lr.dtype)
+        padded[0, : lr.shape[0], : lr.shape[1]] = lr
+        return padded, np.array([lr.shape[:2]], np.int32)
 
     def _encode_all(self) -> None:
         height, width = self.image.shape[:2]

@@ -59,6 +59,12 @@ class SuperResolver(nn.Module):
         """Whether each output pixel is computed by itself, without its neighbors on the grid."""
         return getattr(self.head, "pointwise", True)
 
+    def rendering_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the parameters that are needed to evaluate what `prepare` returned."""
+        head = params["head"]
+        names = getattr(self.head, "rendering_names", head)
+        return {"head": {name: head[name] for name in names if name in head}}
+
     def __call__(self, lr: Float[Array, "batch height width 3"]) -> Float[Array, "batch h w 3"]:
         """The images at their own size; what `init` traces."""
         batch, height, width, _ = lr.shape

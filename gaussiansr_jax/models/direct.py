@@ -76,6 +76,9 @@ class DirectHead(nn.Module):
     opacity: bool = True
     dtype: jnp.dtype = jnp.float32
 
+    # The parameters that `prepare` does not use up: each one more costs every call host time.
+    rendering_names = ("footprint", "shapes")
+
     @property
     def radius(self) -> int:
         """LR pixels that an output sees in each direction, beyond the encoder's."""

@@ -33,8 +33,29 @@ def zero_beyond(
     That is all that a 3×3 convolution of valid pixels reads of the padding, and writing these few
     in place is faster than going through the whole array.
     """
-    if size is None:
-        return x
+    return x if size is None else _zero_beyond(x, size)
+
+
+@jax.jit  # traced once for all calls of one shape
+def _zero_beyond(x, size):
+    return jax.lax.platform_dependent(x, size, cuda=_in_one_write, default=_in_slices)
+
+
+def _in_one_write(x, size):
+    """As one scatter, one launch on a GPU; CPUs would go through a loop."""
+    batch, height, width, _ = x.shape
+    bottom, right = size[:, :1], size[:, 1:]
+    # First a row, then a column without the pixel that they share. What lies outside is dropped.
+    n = jnp.arange(width + height, dtype=size.dtype)[None]
+    row = jnp.where(n < width, bottom, n - width)
+    row = jnp.where((n >= width) & (row == bottom), height, row)
+    column = jnp.where(n < width, n, right)
+    image = jnp.arange(batch, dtype=size.dtype)[:, None]
+    return x.at[image, row, column].set(0, mode="drop", unique_indices=True)
+
+
+def _in_slices(x, size):
+    """As two slices of each image."""
     for image in range(x.shape[0]):
         for axis in (1, 2):
             valid = size[image, axis - 1]

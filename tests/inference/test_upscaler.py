@@ -292,3 +292,16 @@ def test_other_heads_are_tiled_exactly(head):
     whole = gsr.Upscaler(params, config, block=64).upscale(image, 1.5)
     tiled = gsr.Upscaler(params, config, tile=32, block=64).upscale(image, 1.5)
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("head", [{"name": "liif", "hidden": 8}, DIRECT, tiny_model.CONFIG["head"]])
+def test_kernels_as_gpus_have_them_change_nothing(monkeypatch, head, dtype):
+    config = {**tiny_model.CONFIG, "head": head, "dtype": dtype}
+    params, image = tiny_model.init(config), as_float(tiny_model.photo(20, 24))
+    expected = gsr.Upscaler(params, config, block=32).upscale(image, 1.5)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    turned = gsr.Upscaler(params, config, tile=32, block=32)
+    kernel = turned._encoding_params["encoder"]["conv_in"]["kernel"]
+    assert kernel.shape == (8, 3, 3, 3) and kernel.dtype == dtype
+    np.testing.assert_allclose(turned.upscale(image, 1.5), expected, atol=1e-5)

@@ -92,8 +92,9 @@ def test_padding_changes_nothing(model_and_params):
     model, params = model_and_params
     padded = jnp.pad(LR, ((0, 0), (0, 4), (0, 3), (0, 0)), constant_values=0.7)
     size = jnp.array([[7, 9], [7, 9]])
+    # What leaked in would be some 1e-2; CPUs add up convolutions of other sizes in another order.
     np.testing.assert_allclose(
-        render(model, params, padded, size), render(model, params, LR), atol=1e-6
+        render(model, params, padded, size), render(model, params, LR), atol=1e-4
     )
 
 
