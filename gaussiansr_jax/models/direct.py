@@ -76,7 +76,8 @@ class DirectHead(nn.Module):
     opacity: bool = True
     dtype: jnp.dtype = jnp.float32
 
-    # The parameters that `prepare` does not use up: each one more costs every call host time.
+    # The parameters that `setup` declares, which every method wants; of the others, each would cost
+    # each call of `at_scale` and `render` host time.
     rendering_names = ("footprint", "shapes")
 
     @property
