@@ -1,7 +1,6 @@
 """The splat alone, on random Gaussians, and the least time that it could take."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -90,7 +89,7 @@ def splat_call(stream: Stream, grid: Grid, gradient: bool, strips: int) -> Calla
     ys = jnp.tile(ys.reshape(strips, 1, -1), (1, grid.batch, 1))
     xs = jnp.tile(xs, (grid.batch, 1))
     footprint = jnp.full((grid.batch, 2), 0.4 / grid.scale)
-    shape = (*ys.shape, grid.size[1], stream.channels)
+    shape = (strips, grid.batch, stream.channels, ys.shape[2], grid.size[1])
     cotangent = jax.random.normal(jax.random.key(1), shape) if gradient else jnp.zeros(strips)
 
     def field(gaussians: splatting.Gaussians, ys: jax.Array) -> jax.Array:
@@ -98,23 +97,36 @@ def splat_call(stream: Stream, grid: Grid, gradient: bool, strips: int) -> Calla
             radius = stream.side // 2
             return splatting.splat_grid(gaussians, ys, xs, footprint, radius, stream.normalized)
 
-        return jax.vmap(one)(gaussians, ys, xs, footprint)
+        # Channels first, as it is computed; exchanging the axes is no part of the splat.
+        return jnp.moveaxis(jax.vmap(one)(gaussians, ys, xs, footprint), -1, 1)
 
-    def strip(gaussians, total, piece):
-        ys, cotangent = piece
+    def strip(gaussians, ys, cotangent):
         if not gradient:
-            return total, field(gaussians, ys)
+            return (), field(gaussians, ys)
         out, pull = jax.vjp(lambda gaussians: field(gaussians, ys), gaussians)
-        return jax.tree.map(jnp.add, total, pull(cotangent)[0]), out
+        return pull(cotangent)[0], out
 
-    def once(gaussians, _):
-        start = jax.tree.map(jnp.zeros_like, gaussians) if gradient else None
-        result = jax.lax.scan(partial(strip, gaussians), start, (ys, cotangent))
-        # The next evaluation depends on this one, or the compiler would do all of them at once.
-        nudge = 1e-30 * result[1][0, 0, 0, 0, 0]
-        return jax.tree.map(lambda x: x + nudge, gaussians), result
+    def once(gaussians):
+        if strips == 1:
+            return strip(gaussians, ys[0], cotangent[0])
 
-    many = jax.jit(lambda gaussians: jax.lax.scan(once, gaussians, None, length=grid.chain)[1])
+        def add(total, piece):
+            part, out = strip(gaussians, *piece)
+            return jax.tree.map(jnp.add, total, part), out
+
+        start = jax.tree.map(jnp.zeros_like, gaussians) if gradient else ()
+        return jax.lax.scan(add, start, (ys, cotangent))
+
+    def again(_, state):
+        gaussians, (_, out) = state
+        # Each evaluation depends on the last, or the compiler would do all of them at once.
+        gaussians = jax.tree.map(lambda x: x + 1e-30 * out.ravel()[0], gaussians)
+        return gaussians, once(gaussians)
+
+    def chain(gaussians):
+        return jax.lax.fori_loop(1, grid.chain, again, (gaussians, once(gaussians)))[1]
+
+    many = jax.jit(chain)
     return lambda: many(gaussians)
 
 

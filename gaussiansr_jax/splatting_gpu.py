@@ -26,7 +26,10 @@ _COLUMNS, _ROWS, _MANY = 64, 4, 2**16
 _GROUP = 4
 _LOG2_E = math.log2(math.e)
 # Threads of a program of the backward pass, and the most LR pixels that it takes.
-_LANES, _LR_PIXELS = 32, 4
+_LANES, _LR_PIXELS = 32, 2
+# The most channels of a program, of the forward pass times its rows: more would take so many
+# registers that too few programs run at once.
+_FORWARD_SUMS, _CHANNELS = 64, 16
 # Index of the first value among the parameters, and the log weight of a Gaussian that is not there.
 FIRST_VALUE = 6
 LOG_ZERO = -1e30
@@ -49,11 +52,16 @@ def forward(
     field = jax.ShapeDtypeStruct((channels, *shape), jnp.float32)
     log_sum = jax.ShapeDtypeStruct(shape, jnp.float32)
     rows, ops = _ROWS if math.prod(shape) >= _MANY else 1, PLAIN if interpret else PTX
+    some_channels = _divisor(channels, _FORWARD_SUMS // rows)
     static = {"rows": rows, "radius": radius, "normalized": normalized, "ops": ops}
     call = pl.pallas_call(
-        partial(_forward_kernel, **static),
+        partial(_forward_kernel, channels=some_channels, **static),
         out_shape=(field, log_sum),
-        grid=(pl.cdiv(shape[0], rows), pl.cdiv(shape[1], _COLUMNS)),
+        grid=(
+            pl.cdiv(shape[0], rows),
+            pl.cdiv(shape[1], _COLUMNS),
+            channels // some_channels,
+        ),
         compiler_params=triton.CompilerParams(num_warps=_COLUMNS // 32),
         interpret=interpret,
         name="splat",
@@ -71,16 +79,18 @@ def _forward_kernel(
     log_sum,
     *,
     rows: int,
+    channels: int,
     radius: int,
     normalized: bool,
     ops: Instructions,
 ):
-    """`_COLUMNS` output pixels of a few rows, each with its own window.
+    """A few channels of `_COLUMNS` output pixels of a few rows, each with its own window.
 
     The threads are columns. In one of them, log2 w = (A dy + B) dy + C, where A, B, C are the same
     for all rows, as `splatting._by_rows` has it with rows and columns exchanged.
     """
-    (height, count, _, width), channels = source.shape, field.shape[0]
+    height, count, _, width = source.shape
+    first_channel = pl.program_id(2) * channels
     side = 2 * radius + 1
     group = math.gcd(count, _GROUP)
     # Beyond the last row it is computed, and stored, again.
@@ -126,7 +136,7 @@ def _forward_kernel(
                     shrink = ops.exp2(before - largest[r])
                     total[r], sums[r] = total[r] * shrink, [s * shrink for s in sums[r]]
             for g, k in enumerate(ks):
-                values = [load(k, FIRST_VALUE + c) for c in range(channels)]
+                values = [load(k, FIRST_VALUE + first_channel + c) for c in range(channels)]
                 for r in range(rows):
                     exponent = log_weights[r][g]
                     weight = ops.exp2(exponent - largest[r] if normalized else exponent)
@@ -147,7 +157,7 @@ def _forward_kernel(
     for r, row in enumerate(some):
         for c in range(channels):
             value = sums[r][c] / total[r] if normalized else sums[r][c]
-            triton.store(field.at[c, row, column], value, mask=inside)
+            triton.store(field.at[first_channel + c, row, column], value, mask=inside)
         log_total = (largest[r] + jnp.log2(total[r])) / _LOG2_E if normalized else zeros
         triton.store(log_sum.at[row, column], log_total, mask=inside)
 
@@ -167,26 +177,43 @@ def backward(
     interpret: bool = False,
 ) -> Float[Array, "H G P W"]:
     """The gradient with respect to the parameters."""
-    height, count, _, width = planes.shape
+    height, count, parameters, width = planes.shape
+    channels = parameters - FIRST_VALUE
+    some_channels = _divisor(channels, _CHANNELS)
+    groups = channels // some_channels
     gaussians = pl.next_power_of_2(count)
-    pixels = min(_LR_PIXELS, max(1, _LANES // gaussians))
+    pixels = min(_LR_PIXELS, max(1, _LANES // (2 * gaussians)))
     splits = max(1, _LANES // (gaussians * pixels))
     call = pl.pallas_call(
         partial(
             _backward_kernel,
             shape=(splits, pixels, gaussians),
+            channels=some_channels,
             radius=radius,
             normalized=normalized,
         ),
-        out_shape=jax.ShapeDtypeStruct(planes.shape, jnp.float32),
-        grid=(height, pl.cdiv(width, pixels)),
+        out_shape=jax.ShapeDtypeStruct(
+            (groups, height, count, FIRST_VALUE + some_channels, width), jnp.float32
+        ),
+        grid=(height, pl.cdiv(width, pixels), groups),
         compiler_params=triton.CompilerParams(num_warps=1),
         interpret=interpret,
         name="splat_gradient",
     )
     rows, columns = _reached_by(near_y, height, radius), _reached_by(near_x, width, radius)
-    inner = jnp.sum(field * gradient, axis=0)
-    return call(planes, ys, xs, near_y, near_x, *rows, *columns, log_sum, inner, gradient)
+    # Each group of channels subtracts its share, and gives its share of the shapes' gradient.
+    inner = jnp.sum(field * gradient, axis=0) / groups if normalized else log_sum  # not read
+    parts = call(planes, ys, xs, near_y, near_x, *rows, *columns, log_sum, inner, gradient)
+    if groups == 1:
+        return parts[0]
+    shapes, values = jnp.sum(parts[..., :FIRST_VALUE, :], axis=0), parts[..., FIRST_VALUE:, :]
+    values = jnp.moveaxis(values, 0, 2).reshape(height, count, channels, width)
+    return jnp.concatenate([shapes, values], axis=2)
+
+
+def _divisor(channels: int, most: int) -> int:
+    """How many channels each program takes: all, or a divisor of their number."""
+    return channels if channels <= most else math.gcd(channels, most)
 
 
 def _reached_by(
@@ -215,62 +242,68 @@ def _backward_kernel(
     out,
     *,
     shape: tuple[int, int, int],
+    channels: int,
     radius: int,
     normalized: bool,
 ):
     """The gradient of the Gaussians of a few LR pixels of a row: sums over what sees them.
 
-    Every thread has one Gaussian and goes through the output pixels column by column. If there
-    are fewer Gaussians than threads, each of `splits` groups of threads takes every
-    `splits`-th output row.
+    Every thread has one Gaussian and goes through the output pixels row by row. If there are fewer
+    Gaussians than threads, each of `splits` groups of threads takes every `splits`-th output
+    column, so that together they read neighbors.
     """
     splits, pixels, gaussians = shape
-    (_, count, parameters, width), channels = source.shape, gradient.shape[0]
+    _, count, _, width = source.shape
+    group = pl.program_id(2)
+    first_channel = group * channels
     lane = jnp.arange(pixels * gaussians, dtype=jnp.int32)
     i, first_j = pl.program_id(0), pl.program_id(1) * pixels
     j, k = first_j + jax.lax.div(lane, jnp.int32(gaussians)), lane & (gaussians - 1)
     there = (j < width) & (k < count)
-    oy, ox, yy, yx, xx, log_weight, *value = (
-        triton.load(source.at[i, k, p, j], mask=there, other=0.0)[None] for p in range(parameters)
-    )
+
+    def load(p):
+        return triton.load(source.at[i, k, p, j], mask=there, other=0.0)[None]
+
+    oy, ox, yy, yx, xx, log_weight = (load(p) for p in range(FIRST_VALUE))
+    value = [load(FIRST_VALUE + first_channel + c) for c in range(channels)]
     center_y, center_x = i.astype(jnp.float32) + oy, j.astype(jnp.float32)[None] + ox
     start = jnp.min(triton.load(first_column.at[j], mask=there, other=xs.shape[0]))
     stop = jnp.max(triton.load(end_column.at[j], mask=there, other=0))
     top, bottom = first_row[i], end_row[i]
 
-    def some_rows(index, sums):
-        row = top + index * splits + jnp.arange(splits, dtype=jnp.int32)
-        inside = row < bottom
-        nearest_y = triton.load(near_y.at[row], mask=inside, other=0)
-        below = inside & (jnp.abs(nearest_y - i) <= radius)
-        dy = triton.load(ys.at[row], mask=below, other=0.0)[:, None] - center_y
+    def some_columns(index, sums):
+        column = start + index * splits + jnp.arange(splits, dtype=jnp.int32)
+        inside = column < stop
+        nearest_x = triton.load(near_x.at[column], mask=inside, other=0)[:, None]
+        beside = inside[:, None] & (jnp.abs(nearest_x - j[None]) <= radius)
+        dx = triton.load(xs.at[column], mask=inside, other=0.0)[:, None] - center_x
 
-        def one_column(column, sums):
-            seen = below[:, None] & (jnp.abs(near_x[column] - j) <= radius)[None]
-            dx = xs[column] - center_x
+        def one_row(row, sums):
+            seen = beside & (jnp.abs(near_y[row] - i) <= radius)
+            dy = ys[row] - center_y
             by_y, by_x = yy * dy + yx * dx, yx * dy + xx * dx
             log_weights = log_weight - 0.5 * (by_y * dy + by_x * dx)
 
-            def at_rows(ref, *channel):
+            def at_columns(ref, *channel):
                 at = ref.at[*channel, row, column]
-                return triton.load(at, mask=below, other=0.0)[:, None]
+                return triton.load(at, mask=inside, other=0.0)[:, None]
 
             if normalized:
-                log_weights -= at_rows(log_sum)
+                log_weights -= at_columns(log_sum)
             weight = jnp.where(seen, jnp.exp(log_weights), 0.0)
-            gradients = [at_rows(gradient, c) for c in range(channels)]
+            gradients = [at_columns(gradient, first_channel + c) for c in range(channels)]
             along = sum(g * v for g, v in zip(gradients, value, strict=True))
             if normalized:
-                along -= at_rows(inner)
+                along -= at_columns(inner)
             along *= weight  # the gradient with respect to the logarithm of the weight
             parts = [along * by_y, along * by_x]
             parts += [-0.5 * along * dy * dy, -along * dy * dx, -0.5 * along * dx * dx, along]
             parts += [weight * g for g in gradients]
             return tuple(s + part for s, part in zip(sums, parts, strict=True))
 
-        return jax.lax.fori_loop(start, stop, one_column, sums)
+        return jax.lax.fori_loop(top, bottom, one_row, sums)
 
-    steps = jax.lax.div(bottom - top + jnp.int32(splits - 1), jnp.int32(splits))
-    zeros = (jnp.zeros((splits, pixels * gaussians), jnp.float32),) * parameters
-    for p, total in enumerate(jax.lax.fori_loop(jnp.int32(0), steps, some_rows, zeros)):
-        triton.store(out.at[i, k, p, j], jnp.sum(total, axis=0), mask=there)
+    steps = jax.lax.div(stop - start + jnp.int32(splits - 1), jnp.int32(splits))
+    zeros = (jnp.zeros((splits, pixels * gaussians), jnp.float32),) * (FIRST_VALUE + channels)
+    for p, total in enumerate(jax.lax.fori_loop(jnp.int32(0), steps, some_columns, zeros)):
+        triton.store(out.at[group, i, k, p, j], jnp.sum(total, axis=0), mask=there)

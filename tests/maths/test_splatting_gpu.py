@@ -16,8 +16,15 @@ from gaussiansr_jax import splatting, splatting_gpu
 from gaussiansr_jax.coordinates import nearest_index
 
 # Fields of one, a few and many Gaussians (in groups of 2 and 4); windows that reach over the border
-# and ones that do not.
-CASES = [(1, 8, 3, False), (6, 3, 1, False), (16, 3, 1, True), (1, 2, 0, True)]
+# and ones that do not; channels of several programs (in groups of 4).
+CASES = [
+    (1, 8, 3, False),
+    (6, 3, 1, False),
+    (16, 3, 1, True),
+    (1, 2, 0, True),
+    (1, 20, 1, False),
+    (2, 20, 1, True),
+]
 
 
 def grid(rows, columns):
