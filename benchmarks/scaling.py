@@ -41,6 +41,8 @@ def base_config(head: str, tiny: bool) -> ConfigDict:
     config.model.head = ConfigDict({"name": head})
     if tiny:
         config.model.encoder = ConfigDict({"name": "edsr-baseline", "channels": 8, "blocks": 1})
+        if head == "direct":
+            config.model.head.update({"trunk_channels": 8, "trunk_blocks": 1})
         config.lr_size = config.query_size = 8
     return config
 
