@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from gaussiansr_jax import images, inference
-from gaussiansr_jax.arguments import MAX_SCALE
+from gaussiansr_jax import images, loading
+from gaussiansr_jax.commands.startup import start_jax
 from gaussiansr_jax.errors import UserError, run_cli
 from gaussiansr_jax.evaluation import protocol, report
 from gaussiansr_jax.files import atomic_write
-from gaussiansr_jax.startup import start_jax
+from gaussiansr_jax.upscaling.arguments import MAX_SCALE
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
 
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         (name, scale): _lr_finder(args, name, scale) for name in folders for scale in args.scales
     }
     start_jax()
-    upscaler = inference.load(args.weights, dtype=args.dtype, self_ensemble=args.self_ensemble)
+    upscaler = loading.load(args.weights, dtype=args.dtype, self_ensemble=args.self_ensemble)
 
     def upscale(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return upscaler.upscale(lr.astype(np.float32) / 255, size=size)

@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from gaussiansr_jax import weights
+from gaussiansr_jax import loading
 from gaussiansr_jax.errors import run_cli
 from gaussiansr_jax.training.loop import WEIGHTS, load_data, train
 
@@ -72,7 +72,7 @@ def row(name: str, workdir: Path, batch_size: int) -> str:
     scores = next(m for m in reversed(metrics) if "val_psnr_mean" in m)
     rates = sorted(m["samples_per_s"] for m in metrics if "samples_per_s" in m)
     shown = " | ".join(f"{scores[f'val_psnr_x{s}']:.3f}" for s in SCALES)
-    params, _, _ = weights.resolve(workdir / WEIGHTS)
+    params, _, _ = loading.resolve(workdir / WEIGHTS)
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     return f"| {name} | {shown} | {count:,} | {1e3 * batch_size / rates[len(rates) // 2]:.2f} |"
 

@@ -17,9 +17,10 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from gaussiansr_jax import images, inference
+from gaussiansr_jax import images, loading
 from gaussiansr_jax.errors import run_cli
 from gaussiansr_jax.evaluation import protocol
+from gaussiansr_jax.upscaling.upscaler import Upscaler
 from gaussiansr_jax.weights import SHIPPED
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -28,7 +29,7 @@ from figures import duration, median_time
 PHOTO, SCALE, REPEATS = (339, 510), 4, 3
 
 
-def scores(upscaler: inference.Upscaler, folder: str, scale: float) -> tuple[float, float]:
+def scores(upscaler: Upscaler, folder: str, scale: float) -> tuple[float, float]:
     """Mean PSNR-Y of a folder: the model's and bicubic interpolation's."""
 
     def upscale(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--scales", nargs="+", type=float, default=[2, 3, 4, 6, 8, 12])
     args = parser.parse_args(argv)
     upscalers = {
-        name: inference.load(name.removesuffix("+"), self_ensemble=name.endswith("+"))
+        name: loading.load(name.removesuffix("+"), self_ensemble=name.endswith("+"))
         for name in args.weights
     }
     photo = np.random.default_rng(0).integers(0, 256, (*PHOTO, 3), dtype=np.uint8)

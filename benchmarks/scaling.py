@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 from gaussiansr_jax import models
 from gaussiansr_jax.data.pool import Pool, build_pool
 from gaussiansr_jax.data.sources import find_images
+from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.config import default_config, sample_settings
 from gaussiansr_jax.training.optimizer import build_optimizer
@@ -54,7 +55,7 @@ class Setting:
         self.config = config
         self.model = models.build(config.model.to_dict())
         self.optimizer = build_optimizer(config)
-        params = states.init_params(self.model, config.seed, config.lr_size)
+        params = initialization.init_params(self.model, config.seed, config.lr_size)
         self.state, self.layout = states.create(params, self.optimizer)
         crop = sample_settings(config).crop_size
         self.pool: Pool = build_pool(find_images(config.source), config.tile_size, crop)

@@ -40,11 +40,12 @@ from processes import CPU_CORES, JOB_SECONDS, Job, run
 from scaling import Setting, base_config
 from splat_stream import STREAMS, Grid, splat_row
 
-from gaussiansr_jax import inference
+from gaussiansr_jax import loading
 from gaussiansr_jax.data.images import read_rgb
 from gaussiansr_jax.data.sources import find_images
 from gaussiansr_jax.training.state import AXIS
 from gaussiansr_jax.training.step import make_step
+from gaussiansr_jax.upscaling.upscaler import Upscaler
 
 WEIGHTS = {
     "gaussiansr": "gaussiansr-edsr-baseline",
@@ -209,7 +210,7 @@ def upscale(options: Options, head: str, dtype: str) -> list[dict]:
     """The photograph ×4: from array to array on the host, and on the device alone."""
     height, width = options.sizes.photo
     image = photograph(options.source, (height, width))
-    upscaler = inference.load(WEIGHTS[head], dtype=dtype)
+    upscaler = loading.load(WEIGHTS[head], dtype=dtype)
     repeats = options.sizes.repeats
     host = median_time(lambda: upscaler.upscale(image, SCALE), repeats)
     work = f"{height}x{width} ×{SCALE}, {head}, {dtype}"
@@ -228,9 +229,9 @@ def upscale(options: Options, head: str, dtype: str) -> list[dict]:
 class Recording:
     """What an upscaler has its device do for an image, with all inputs on the device."""
 
-    def __init__(self, upscaler: inference.Upscaler, image: np.ndarray):
+    def __init__(self, upscaler: Upscaler, image: np.ndarray):
         """Upscales the image once."""
-        self._upscaler = upscaler
+        self._engine = upscaler.engine
         self._encoded: list[tuple] = []
         self._scaled: list[tuple[int, tuple]] = []
         self._rendered: list[tuple[int, tuple]] = []
@@ -239,12 +240,12 @@ class Recording:
             "at_scale": self._record_at_scale,
             "render": self._record_render,
         }
-        vars(upscaler).update(recorded)
+        vars(upscaler.engine).update(recorded)
         try:
             upscaler.upscale(image, SCALE)
         finally:
             for name in recorded:
-                delattr(upscaler, name)
+                delattr(upscaler.engine, name)
 
     def replay(self) -> list[jax.Array]:
         """Encodes and renders; the blocks of the output."""
@@ -252,36 +253,36 @@ class Recording:
 
     def encode(self) -> list[Any]:
         """What `render` takes."""
-        return [self._upscaler.encode(*args) for args in self._encoded]
+        return [self._engine.encode(*args) for args in self._encoded]
 
     def render(self, fields: list[Any]) -> list[jax.Array]:
         """The blocks of the output."""
-        fields = [self._upscaler.at_scale(fields[index], *args) for index, args in self._scaled]
-        return [self._upscaler.render(fields[index], *args) for index, args in self._rendered]
+        fields = [self._engine.at_scale(fields[index], *args) for index, args in self._scaled]
+        return [self._engine.render(fields[index], *args) for index, args in self._rendered]
 
     def flops(self) -> float:
         """Arithmetic of all of it; the pieces are padded to one size, and the blocks too."""
         lr, size = self._encoded[0]
         _, (*grid, as_uint8) = self._rendered[0]
         _, (cell,) = self._scaled[0]
-        field = jax.eval_shape(self._upscaler.encode, lr, size)
-        field = jax.eval_shape(self._upscaler.at_scale, field, cell)
-        render = partial(self._upscaler.render, as_uint8=as_uint8)
+        field = jax.eval_shape(self._engine.encode, lr, size)
+        field = jax.eval_shape(self._engine.at_scale, field, cell)
+        render = partial(self._engine.render, as_uint8=as_uint8)
         blocks = sum(len(ys) for _, (ys, *_) in self._rendered)
-        once = flops(self._upscaler.encode, lr, size) * len(self._encoded)
+        once = flops(self._engine.encode, lr, size) * len(self._encoded)
         return once + flops(render, field, *grid) / len(grid[0]) * blocks
 
     def _record_encode(self, *args: Any) -> Any:
         self._encoded.append(_on_device(args))
-        return type(self._upscaler).encode(self._upscaler, *args)
+        return type(self._engine).encode(self._engine, *args)
 
     def _record_at_scale(self, field: Any, *args: Any) -> Any:
         self._scaled.append((len(self._encoded) - 1, _on_device(args)))
-        return type(self._upscaler).at_scale(self._upscaler, field, *args)
+        return type(self._engine).at_scale(self._engine, field, *args)
 
     def _record_render(self, field: Any, *args: Any) -> jax.Array:
         self._rendered.append((len(self._scaled) - 1, _on_device(args)))
-        return type(self._upscaler).render(self._upscaler, field, *args)
+        return type(self._engine).render(self._engine, field, *args)
 
 
 def _on_device(args: tuple) -> tuple:
@@ -291,7 +292,7 @@ def _on_device(args: tuple) -> tuple:
 def later_scales(options: Options, head: str) -> list[dict]:
     """Scales of a photograph that has been encoded; the rising order shows growth of memory."""
     height, width = options.sizes.photo
-    upscaler = inference.load(WEIGHTS[head], dtype="bfloat16")
+    upscaler = loading.load(WEIGHTS[head], dtype="bfloat16")
     prepared = upscaler.prepare(photograph(options.source, (height, width)))
     prepared.render(next(iter(options.sizes.scales)))
     rows = []
@@ -345,7 +346,7 @@ def on_cpu(options: Options, head: str, dtype: str) -> list[dict]:
     """A small photograph ×4 on two cores."""
     height, width = options.sizes.cpu_photo
     image = photograph(options.source, (height, width))
-    upscaler = inference.load(WEIGHTS[head], dtype=dtype)
+    upscaler = loading.load(WEIGHTS[head], dtype=dtype)
     seconds = median_time(lambda: upscaler.upscale(image, SCALE), 3)
     work = f"{CPU_CORES} CPU cores, {height}x{width} ×{SCALE}, {head}, {dtype}"
     return [row(work, seconds, official="cpu")]

@@ -4,7 +4,7 @@
         --config.source=folder:DIR
 
 About 6.8 ms a step of 18 on one H100 (docs/experiments.md). Set5 x4: 32.19 dB with the shipped
-weights; their training is in gaussiansr_jax/weights/README.md.
+weights; their training is in gaussiansr_jax/shipped/README.md.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@
 
 About 3.5 ms a step on one H100 (docs/performance.md). Set5 x4: 31.53 dB after 60,000 steps of a
 longer cosine schedule (learning rate still 2.6e-4); 31.64 dB after 36,000 more steps down to 1e-5,
-the shipped weights (gaussiansr_jax/weights/README.md).
+the shipped weights (gaussiansr_jax/shipped/README.md).
 """
 
 from ml_collections import ConfigDict

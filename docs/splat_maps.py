@@ -11,10 +11,9 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageDraw
 
-from gaussiansr_jax import splatting
-from gaussiansr_jax.coordinates import grid_positions, grid_queries
-from gaussiansr_jax.models import official
-from gaussiansr_jax.resampling import resize
+from gaussiansr_jax.ops import official_raster, splatting
+from gaussiansr_jax.ops.coordinates import grid_positions, grid_queries
+from gaussiansr_jax.ops.resampling import resize
 
 LR, SIDE, GAP = 28, 336, 8  # LR pixels, pixels of a panel, pixels between panels
 SIGMA, OPACITY = {"official": 1.6, "field": 0.7}, 0.731  # the means of the initial banks
@@ -23,8 +22,8 @@ SIGMA, OPACITY = {"official": 1.6, "field": 0.7}, 0.731  # the means of the init
 def official_map(lr: jax.Array, scale: int) -> jax.Array:
     """The map [LR·scale, LR·scale] of the official raster."""
     kernel = jnp.array([SIGMA["official"], SIGMA["official"], 0.0, OPACITY])
-    kernels = jnp.broadcast_to(kernel, (official.TILE, official.TILE, 4))
-    return official.splat(lr[None], kernels, float(scale))[0, :, :, 0]
+    kernels = jnp.broadcast_to(kernel, (official_raster.TILE, official_raster.TILE, 4))
+    return official_raster.splat(lr[None], kernels, float(scale))[0, :, :, 0]
 
 
 def field_map(lr: jax.Array, scale: int) -> jax.Array:

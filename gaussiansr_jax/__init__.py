@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from gaussiansr_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from gaussiansr_jax.inference import Upscaler, load
     from gaussiansr_jax.models import build
+    from gaussiansr_jax.upscaling.upscaler import Upscaler, load
 
 __all__ = ["Upscaler", "UserError", "__version__", "build", "load"]
 try:
@@ -21,7 +21,7 @@ try:
 except metadata.PackageNotFoundError:  # used from its source folder, not installed
     __version__ = "unknown"
 
-_LAZY = {"Upscaler": "inference", "build": "models", "load": "inference"}
+_LAZY = {"Upscaler": "upscaling.upscaler", "build": "models", "load": "loading"}
 
 
 def __getattr__(name: str):

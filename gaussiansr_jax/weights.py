@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from gaussiansr_jax.files import atomic_write
 
 DEFAULT_WEIGHTS = "gaussiansr-direct-edsr-baseline"
 FORMAT = "gaussiansr-jax"
-SHIPPED = Path(__file__).parent / "weights"
+SHIPPED = Path(__file__).parent / "shipped"
 
 Params = dict[str, Any]
 Loaded = tuple[Params, dict, dict]
@@ -111,40 +110,6 @@ def check(params: Params, config: dict, source: str) -> None:
             f"{source} holds the weights of another model than its config says: "
             f"{faults[0]}{rest}; use a file that belongs to this model"
         )
-
-
-def resolve(name_or_path: str | os.PathLike) -> Loaded:
-    """Reads weights from whatever a user names.
-
-    Args:
-      name_or_path: a shipped name, a `.safetensors` file, the folder of a training run (the EMA
-        weights of its best checkpoint are taken) or a PyTorch `.pth` file (it is ported).
-
-    Returns:
-      params, config, facts as `load` gives them.
-
-    Raises:
-      UserError: nothing of that name, or it cannot be read.
-    """
-    path = Path(name_or_path)
-    if path.is_dir():
-        from gaussiansr_jax.training import checkpoints
-
-        return checkpoints.load_best(path)
-    if path.suffix.lower() in (".pth", ".pt"):
-        from gaussiansr_jax import porting
-
-        return porting.load(path)
-    if re.fullmatch(r"[\w.-]+", str(name_or_path)) and not path.exists():
-        named = SHIPPED / f"{name_or_path}.safetensors"
-        if named.is_file():
-            return load(named)
-        if path.suffix != ".safetensors":
-            raise UserError(
-                f"no weights named {name_or_path!r}; shipped are {shipped()}, "
-                "or give a .safetensors file, a training folder or a PyTorch .pth"
-            )
-    return load(path)
 
 
 def shipped() -> str:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from gaussiansr_jax import splatting
+from gaussiansr_jax.ops import splatting
 
 HEIGHT, WIDTH = 6, 5
 FOOTPRINT = jnp.array([0.2, 0.1])

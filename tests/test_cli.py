@@ -11,7 +11,8 @@ import tiny_model
 from PIL import Image
 
 import gaussiansr_jax as gsr
-from gaussiansr_jax import UserError, __main__, arguments, images, startup, weights
+from gaussiansr_jax import UserError, __main__, images, weights
+from gaussiansr_jax.commands import arguments, startup
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 import tiny_model
 
-from gaussiansr_jax import UserError, weights
+from gaussiansr_jax import UserError, loading, weights
 
 
 def test_round_trip(tmp_path):
@@ -85,14 +85,14 @@ def test_resolve(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
     tiny_model.save(tmp_path / "tiny.safetensors")
     for name in ("tiny", tmp_path / "tiny.safetensors"):
-        assert weights.resolve(name)[1] == tiny_model.CONFIG
+        assert loading.resolve(name)[1] == tiny_model.CONFIG
     with pytest.raises(UserError, match="no weights named 'huge'; shipped are tiny"):
-        weights.resolve("huge")
+        loading.resolve("huge")
     with pytest.raises(UserError, match=r"no weights file other\.safetensors"):
-        weights.resolve("other.safetensors")
+        loading.resolve("other.safetensors")
     (tmp_path / "run").mkdir()
     with pytest.raises(UserError, match="no folder of a training run"):
-        weights.resolve(tmp_path / "run")
+        loading.resolve(tmp_path / "run")
     (tmp_path / "a.pth").write_bytes(b"no checkpoint")
     with pytest.raises(UserError, match=r"a\.pth"):
-        weights.resolve(tmp_path / "a.pth")
+        loading.resolve(tmp_path / "a.pth")

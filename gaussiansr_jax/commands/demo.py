@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from gaussiansr_jax import images, inference
+from gaussiansr_jax import images, loading
+from gaussiansr_jax.commands.startup import start_jax
 from gaussiansr_jax.evaluation import protocol
-from gaussiansr_jax.startup import start_jax
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
 HELP = "Super-resolve a photograph that comes with scikit-image, beside bicubic and the truth."
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Writes the pictures, prints PSNR figures and, last, the path of the side-by-side picture."""
     start_jax()
-    upscaler = inference.load(args.weights)
+    upscaler = loading.load(args.weights)
     lr, hr = protocol.make_pair(photograph(), SCALE)
     print(f"super-resolving {lr.shape[1]}x{lr.shape[0]} to {hr.shape[1]}x{hr.shape[0]} pixels …")
     output = upscaler.upscale(lr, size=hr.shape[:2])

@@ -21,14 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Runs the command."""
-    from gaussiansr_jax import weights
+    from gaussiansr_jax import loading
     from gaussiansr_jax.porting import port
 
     suffix = ".pth" if args.to_pytorch else ".safetensors"
     if Path(args.output).suffix != suffix:
         raise UserError(f"{args.output}: the file to write must be called something{suffix}")
     if args.to_pytorch:
-        params, config, _ = weights.resolve(args.input)
+        params, config, _ = loading.resolve(args.input)
         port.write_pytorch(args.output, params, config, args.input)
     else:
         config = port.convert(args.input, args.output)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from gaussiansr_jax import arguments, images, inference
+from gaussiansr_jax import images, loading
+from gaussiansr_jax.commands import arguments
+from gaussiansr_jax.commands.startup import start_jax
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import refuse_existing
-from gaussiansr_jax.startup import start_jax
+from gaussiansr_jax.upscaling.upscaler import Upscaler
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
 HELP = "Enlarge images or folders of images by any factor."
@@ -50,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
     files = images.find(args.inputs)
     output, is_file = _output(args, files)
     start_jax()
-    upscaler = inference.load(args.weights, dtype=args.dtype, self_ensemble=args.self_ensemble)
+    upscaler = loading.load(args.weights, dtype=args.dtype, self_ensemble=args.self_ensemble)
     written: set[Path] = set()
     failed = 0
     for file in tqdm(files, unit="image", disable=len(files) == 1):
@@ -70,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def upscale_file(
-    upscaler: inference.Upscaler,
+    upscaler: Upscaler,
     file: Path,
     path: Path,
     target: dict,

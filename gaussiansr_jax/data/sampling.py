@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.resampling import antialiased_matrix, separable
+from gaussiansr_jax.ops.resampling import antialiased_matrix, separable
 
 
 class Sample(NamedTuple):

@@ -14,9 +14,9 @@ import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from gaussiansr_jax import coordinates, resampling
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.evaluation import metrics
+from gaussiansr_jax.ops import coordinates, resampling
 
 Image8 = UInt8[np.ndarray, "H W 3"]
 # LR image in 8 bits and output size (h, w) to float output in [0, 1].

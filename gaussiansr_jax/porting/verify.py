@@ -12,6 +12,7 @@ import numpy as np
 
 from gaussiansr_jax import models
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.models.heads import HeadInput
 from gaussiansr_jax.porting.port import load
 
 SELECTIONS = {"expect": "expectation", "argmax": "argmax", "noise": "noise"}
@@ -90,7 +91,7 @@ def _liif(model, lr, case):
 def _prepare(model, lr, options):
     features = model.encoder(lr, None)
     size = jnp.broadcast_to(jnp.asarray(lr.shape[1:3], jnp.int32), (lr.shape[0], 2))
-    return features, model.head.prepare(features, lr, size, None, False, 1.0, **options)
+    return features, model.head.make_field(HeadInput(features, lr, size, **options))
 
 
 def verify(

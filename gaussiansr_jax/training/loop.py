@@ -12,6 +12,7 @@ from gaussiansr_jax import models, weights
 from gaussiansr_jax.data.pool import Pool, build_pool, center_crops, split_images
 from gaussiansr_jax.data.sources import find_images
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.checkpoints import Checkpoints, write_config
 from gaussiansr_jax.training.config import check_config, sample_settings, to_json
@@ -77,7 +78,7 @@ class Run:
         write_config(workdir, to_json(config))
         model = models.build(config.model.to_dict())
         optimizer = build_optimizer(config)
-        params = states.init_params(model, config.seed, config.lr_size)
+        params = initialization.init_params(model, config.seed, config.lr_size)
         self.state, self.layout = states.create(params, optimizer)
         self.checkpoints = Checkpoints(workdir, self.layout)
         self.progress = {"seconds": 0.0, "best": None, "facts": {}}
@@ -85,7 +86,7 @@ class Run:
             self.state, self.progress = self.checkpoints.restore(self.state)
             self._say(f"going on from step {self.state.step} of {workdir}")
         elif config.init_from:
-            params, parts = states.init_from(params, config.init_from)
+            params, parts = initialization.init_from(params, config.init_from)
             self.state, self.layout = states.create(params, optimizer)
             self._say(f"starting from the {' and '.join(parts)} of {config.init_from}")
         self.done = int(self.state.step)

@@ -12,10 +12,6 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from gaussiansr_jax import weights
-from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.models import SuperResolver
-
 AXIS = "data"
 
 
@@ -59,36 +55,6 @@ class Layout:
     def to_vector(tree: Any) -> np.ndarray:
         """The inverse of `to_tree`."""
         return np.array(ravel_pytree(tree)[0])
-
-
-def init_params(model: SuperResolver, seed: int, lr_size: int) -> Any:
-    """Random parameters of a model, the same on every device."""
-    init = jax.jit(model.init)
-    return init(jax.random.key(seed), jnp.zeros((1, lr_size, lr_size, 3)))["params"]
-
-
-def init_from(params: Any, name: str) -> tuple[Any, list[str]]:
-    """Takes over those of the model's parts ("encoder", "head") that weights have in equal shape.
-
-    Args:
-      params: the parameters, by part.
-      name: what `weights.resolve` takes.
-
-    Returns:
-      the parameters, and which parts were taken.
-
-    Raises:
-      UserError: no such weights, or no part fits.
-    """
-    given, _, _ = weights.resolve(name)
-    shapes, given_shapes = (jax.tree.map(np.shape, tree) for tree in (params, given))
-    fitting = [part for part in params if shapes[part] == given_shapes.get(part)]
-    if not fitting:
-        raise UserError(
-            f"no part of the weights {name} fits the model ({', '.join(params)}); "
-            "choose the model that they belong to, or leave init_from empty"
-        )
-    return {part: given[part] if part in fitting else params[part] for part in params}, fitting
 
 
 def create(params: Any, optimizer: optax.GradientTransformation) -> tuple[TrainState, Layout]:

@@ -38,7 +38,7 @@ def sample_loss(
     """
 
     def predict(module: SuperResolver, sample: Sample) -> Float[Array, "1 Q Q 3"]:
-        field = module.prepare(sample.lr, train=True, temperature=temperature)
+        field = module.encode(sample.lr, train=True, temperature=temperature)
         return module.render(field, sample.ys, sample.xs, sample.cell, patch)
 
     one = jax.tree.map(lambda x: x[None], sample)

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
-from gaussiansr_jax.coordinates import grid_positions
 from gaussiansr_jax.evaluation.metrics import psnr_y
 from gaussiansr_jax.evaluation.protocol import resize_float, resize_matlab
 from gaussiansr_jax.files import atomic_write
 from gaussiansr_jax.models import SuperResolver
+from gaussiansr_jax.ops.coordinates import grid_positions
 from gaussiansr_jax.training.state import Layout
 
 CHUNK = 4  # images of one call: bounds the memory
@@ -101,7 +101,7 @@ class Validator:
         cell = jnp.full((lr.shape[0], 2), 1 / scale)
 
         def predict(module, lr):
-            field = module.prepare(lr, size=jnp.full((lr.shape[0], 2), valid))
+            field = module.encode(lr, size=jnp.full((lr.shape[0], 2), valid))
             return module.render(field, ys, ys, cell)
 
         return self._model.apply({"params": self._layout.unravel(ema)}, lr, method=predict)

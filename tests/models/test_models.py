@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gaussiansr_jax import models
-from gaussiansr_jax.coordinates import grid_positions, grid_queries
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.ops.coordinates import grid_positions, grid_queries
 
 ENCODER = {"name": "edsr-baseline", "channels": 16, "blocks": 1}
 HEADS = [
@@ -49,7 +49,7 @@ def grid(height=8, width=6):
 
 @partial(jax.jit, static_argnums=0)
 def render(model, params, lr, size=None, at=None):
-    field = model.apply({"params": params}, lr, size, method="prepare")
+    field = model.apply({"params": params}, lr, size, method="encode")
     return model.apply({"params": params}, field, *(at or grid()), method="render")
 
 
@@ -60,7 +60,7 @@ def test_grid_equals_scattered_queries(model_and_params):
 
     @jax.jit
     def query(params):
-        field = model.apply({"params": params}, LR, method="prepare")
+        field = model.apply({"params": params}, LR, method="encode")
         return model.apply({"params": params}, field, coords, cell, method="query")
 
     scattered = query(params)
@@ -79,7 +79,7 @@ def test_patches_equal_scattered_queries(model_and_params):
 
     @jax.jit
     def both(params):
-        field = model.apply({"params": params}, LR, method="prepare")
+        field = model.apply({"params": params}, LR, method="encode")
         coords = grid_queries(ys, xs).reshape(2, -1, 2)
         scattered = model.apply({"params": params}, field, coords, cell, method="query")
         dense = model.apply({"params": params}, field, ys, xs, cell, 5, method="render")
@@ -123,7 +123,7 @@ def test_all_parameters_get_finite_gradients(model_and_params):
     def loss(params):
         rngs = {"gumbel": jax.random.key(3)}
         apply = partial(model.apply, {"params": params}, rngs=rngs)
-        field = apply(LR, train=True, temperature=0.8, method="prepare")
+        field = apply(LR, train=True, temperature=0.8, method="encode")
         return jnp.mean(jnp.abs(apply(field, *grid(), method="render") - 0.3))
 
     gradients = jax.jit(jax.grad(loss))(params)
@@ -155,7 +155,7 @@ def test_training_selection_is_random_and_evaluation_is_not(head):
     @partial(jax.jit, static_argnums=1)
     def sigma(seed, train):
         rngs = {"gumbel": jax.random.key(seed)}
-        field = model.apply(variables, LR, train=train, method="prepare", rngs=rngs)
+        field = model.apply(variables, LR, train=train, method="encode", rngs=rngs)
         return field.gaussians.sigma if hasattr(field, "gaussians") else field.kernels[..., :2]
 
     assert float(jnp.abs(sigma(0, True) - sigma(1, True)).max()) > 1e-2
@@ -200,7 +200,7 @@ def test_liif_is_continuous_at_the_center_line_of_the_outermost_pixels():
     # There all four areas of the blending vanish together.
     model = models.build({"encoder": ENCODER, "head": HEADS[2]})
     params = model.init(jax.random.key(0), LR)["params"]
-    field = model.apply({"params": params}, LR[:1], method="prepare")
+    field = model.apply({"params": params}, LR[:1], method="encode")
     around = jnp.array([[[y, 2.3] for y in (-1e-4, -1e-7, 0.0, 1e-7, 1e-4)]])
     colors = model.apply({"params": params}, field, around, jnp.ones((1, 2)) / 3, method="query")
     np.testing.assert_allclose(colors[0], jnp.broadcast_to(colors[0, :1], (5, 3)), atol=1e-3)

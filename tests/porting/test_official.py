@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gaussiansr_jax import models, selection
-from gaussiansr_jax.coordinates import output_size
+from gaussiansr_jax import models
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.models import official, official_head
+from gaussiansr_jax.models.heads import official
+from gaussiansr_jax.ops import official_raster as raster
+from gaussiansr_jax.ops import selection
+from gaussiansr_jax.ops.coordinates import output_size
 
 CONFIG = {
     "encoder": {"name": "edsr-baseline", "blocks": 1, "channels": 10},
@@ -36,7 +38,7 @@ def test_resize_is_pytorchs_bicubic(height, width, out_height, out_width):
     image = np.random.default_rng(0).normal(size=(1, height, width, 1)).astype(np.float32)
     image = np.concatenate([image, -2 * image])
     reference = numpy_networks.bicubic(image[..., 0], (out_height, out_width))
-    resize = jax.jit(official.resize, static_argnums=1)
+    resize = jax.jit(raster.resize, static_argnums=1)
     ours = resize(image, (out_height, out_width))[..., 0]
     np.testing.assert_allclose(ours, reference, atol=2e-5)
 
@@ -50,8 +52,8 @@ def test_the_raster_is_the_plain_one(scale, batch, height, width):
     reference = numpy_networks.raster(
         features.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2), bank, scale
     )
-    kernels = official.mean_kernels(selection.select(jnp.asarray(weights), jnp.asarray(bank)))
-    ours = official.splat(jnp.asarray(features), kernels, scale)
+    kernels = raster.mean_kernels(selection.select(jnp.asarray(weights), jnp.asarray(bank)))
+    ours = raster.splat(jnp.asarray(features), kernels, scale)
     assert reference.std() > 0.05
     np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), reference, atol=1e-5)
 
@@ -61,28 +63,28 @@ def test_another_stamp():
     reference = numpy_networks.raster(
         features.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2), bank, 2.0, k=8
     )
-    kernels = official.mean_kernels(selection.select(jnp.asarray(weights), jnp.asarray(bank)))
-    ours = official.splat(jnp.asarray(features), kernels, 2.0, stamp=8)
+    kernels = raster.mean_kernels(selection.select(jnp.asarray(weights), jnp.asarray(bank)))
+    ours = raster.splat(jnp.asarray(features), kernels, 2.0, stamp=8)
     np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), reference, atol=1e-5)
 
 
 def test_a_scale_whose_tiles_are_smaller_than_a_stamp():
-    assert official.tile_size(0.65) == 5
+    assert raster.tile_size(0.65) == 5
     with pytest.raises(UserError, match=r"at scale 0\.6 a tile has 4x4; use a scale above 0\.64"):
-        official.tile_size(0.6)
+        raster.tile_size(0.6)
 
 
 def test_halves_round_to_even():
-    assert official.tile_size(1.5) == 10 and official.tile_size(2.5) == 18  # 10.5 and 17.5
+    assert raster.tile_size(1.5) == 10 and raster.tile_size(2.5) == 18  # 10.5 and 17.5
     assert output_size((11, 13), (2.5, 2.5)) == (28, 32)  # 27.5 and 32.5
     coords = np.array([-1, -0.5, 0, 0.5, 1], np.float32)  # pixels -0.5, 0.5, 1.5, 2.5, 3.5 of 4
-    np.testing.assert_array_equal(official.nearest_index(coords, 4), [0, 0, 2, 2, 3])
+    np.testing.assert_array_equal(raster.nearest_half_even(coords, 4), [0, 0, 2, 2, 3])
 
 
 @given(st.integers(3, 40), st.integers(3, 40), st.floats(0.8, 6))
 def test_the_scale_of_a_size(height, width, scale):
     size = output_size((height, width), (scale, scale))
-    found = official.scale_for((height, width), size)
+    found = raster.scale_for((height, width), size)
     assert output_size((height, width), (found, found)) == size
 
 
@@ -90,7 +92,7 @@ def test_a_size_of_another_aspect_ratio():
     with pytest.raises(
         UserError, match="one scale for both axes and cannot enlarge 10x10 to 20x40"
     ):
-        official.scale_for((10, 10), (20, 40))
+        raster.scale_for((10, 10), (20, 40))
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +106,9 @@ def model():
 def test_the_whole_grid_is_what_the_queries_give(model, monkeypatch):
     model, variables, lr = model
     size = (22, 28)
-    field = model.apply(variables, lr, method="prepare")
+    field = model.apply(variables, lr, method="encode")
     whole = model.apply(variables, field, size, 2.5, method="render_whole")
-    monkeypatch.setattr(official_head, "_STRIP_PIXELS", 5 * size[1])
+    monkeypatch.setattr(official, "_STRIP_PIXELS", 5 * size[1])
     strips = model.apply(variables, field, size, 2.5, method="render_whole")
     np.testing.assert_allclose(strips, whole, atol=1e-6)
     coords, cell = numpy_networks.grid(size)
@@ -122,7 +124,7 @@ def test_the_whole_grid_is_what_the_queries_give(model, monkeypatch):
 
 def test_it_compiles_for_a_size(model):
     model, variables, lr = model
-    field = model.apply(variables, lr, method="prepare")
+    field = model.apply(variables, lr, method="encode")
     eager = model.apply(variables, field, (18, 22), method="render_whole")
     render = jax.jit(lambda v, f: model.apply(v, f, (18, 22), method="render_whole"))
     np.testing.assert_allclose(render(variables, field), eager, atol=1e-5)
@@ -131,8 +133,8 @@ def test_it_compiles_for_a_size(model):
 def test_kernels_are_shared_by_the_batch(model):
     # A defect of the official code that the compatibility mode keeps.
     model, variables, lr = model
-    both = model.apply(variables, lr, method="prepare").kernels
-    each = [model.apply(variables, lr[i : i + 1], method="prepare").kernels for i in (0, 1)]
+    both = model.apply(variables, lr, method="encode").kernels
+    each = [model.apply(variables, lr[i : i + 1], method="encode").kernels for i in (0, 1)]
     np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-6)
     assert np.abs(each[0] - each[1]).max() > 1e-4
 
@@ -142,10 +144,10 @@ def test_given_noise_selects(model):
     quiet = np.zeros((2, 9, 11, 9), np.float32)
     loud = quiet.copy()
     loud[..., 4] = 1e4
-    expectation = model.apply(variables, lr, method="prepare").kernels
-    same = model.apply(variables, lr, noise=quiet, method="prepare").kernels
+    expectation = model.apply(variables, lr, method="encode").kernels
+    same = model.apply(variables, lr, noise=quiet, method="encode").kernels
     np.testing.assert_allclose(same, expectation, atol=1e-6)
-    chosen = model.apply(variables, lr, noise=loud, method="prepare").kernels
+    chosen = model.apply(variables, lr, noise=loud, method="encode").kernels
     head = variables["params"]["head"]
     bank = jnp.stack([head[n][4] for n in ("sigma_y", "sigma_x", "rho", "opacity")])
     np.testing.assert_allclose(chosen, np.broadcast_to(bank, (7, 7, 4)), atol=1e-5)
@@ -154,7 +156,7 @@ def test_given_noise_selects(model):
 def test_what_the_raster_cannot_do(model):
     model, variables, lr = model
     assert not model.tileable
-    field = model.apply(variables, lr, method="prepare")
+    field = model.apply(variables, lr, method="encode")
     cell = jnp.ones((2, 2))
     with pytest.raises(UserError, match="render_whole"):
         model.apply(variables, field, jnp.zeros((2, 3, 2)), cell, method="query")
@@ -162,7 +164,7 @@ def test_what_the_raster_cannot_do(model):
         model.apply(variables, field, jnp.zeros((2, 3)), jnp.zeros((2, 3)), cell, method="render")
     with pytest.raises(UserError, match="padded"):
         size = jnp.full((2, 2), 9, jnp.int32)
-        model.apply(variables, lr, size, method="prepare")
+        model.apply(variables, lr, size, method="encode")
     with pytest.raises(UserError, match="at scale 2, not"):
         model.apply(variables, field, (20, 22), 2.0, method="render_whole")
     with pytest.raises(UserError, match="unknown splatting 'x'; choose from field, official"):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy_networks
 import pytest
 
-from gaussiansr_jax import models, weights
+from gaussiansr_jax import loading, models, weights
 from gaussiansr_jax.commands import port as command
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.porting import architectures, port, torch_file, torch_writer
@@ -100,9 +100,9 @@ def test_rdn_of_a_padded_image():
     )
     lr = np.random.default_rng(2).uniform(0, 1, (1, 6, 5, 3)).astype(np.float32)
     padded = np.pad(lr, ((0, 0), (0, 3), (0, 2), (0, 0)), constant_values=9)
-    whole = model.apply({"params": params}, lr, method="prepare").hidden
+    whole = model.apply({"params": params}, lr, method="encode").hidden
     size = jnp.array([[6, 5]], jnp.int32)
-    part = model.apply({"params": params}, padded, size, method="prepare").hidden
+    part = model.apply({"params": params}, padded, size, method="encode").hidden
     np.testing.assert_allclose(part[:, :6, :5], whole, atol=1e-6)
 
 
@@ -125,7 +125,7 @@ def test_liif_output():
     cells = cell * np.array([6, 5], np.float32) / 2
     model = models.build(config)
     field = model.apply(
-        {"params": params}, jnp.asarray(lr.transpose(0, 2, 3, 1)) / 2 + 0.5, method="prepare"
+        {"params": params}, jnp.asarray(lr.transpose(0, 2, 3, 1)) / 2 + 0.5, method="encode"
     )
     out = model.apply({"params": params}, field, positions[None], cells[None], method="query")
     np.testing.assert_allclose(2 * out[0] - 1, reference, atol=2e-5)
@@ -204,7 +204,7 @@ def test_the_names_of_the_published_file(gaussiansr_file, tmp_path):
     spec["args"]["fc_spec"] = spec["args"].pop("dec_spec")
     write(tmp_path / "a.pth", spec, renamed)
     params, config, _ = port.load(tmp_path / "a.pth")
-    expected, expected_config, _ = weights.resolve(gaussiansr_file)
+    expected, expected_config, _ = loading.resolve(gaussiansr_file)
     assert config == expected_config
     np.testing.assert_array_equal(
         params["head"]["decoder"]["dense_4"]["kernel"],

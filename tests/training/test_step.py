@@ -9,8 +9,9 @@ from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import models
-from gaussiansr_jax.coordinates import grid_queries
 from gaussiansr_jax.data.sampling import draw_sample
+from gaussiansr_jax.ops.coordinates import grid_queries
+from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.loop import load_data
@@ -24,7 +25,7 @@ HEADS = {
 
 def set_up(config, optimizer):
     model = models.build(config.model.to_dict())
-    params = states.init_params(model, config.seed, config.lr_size)
+    params = initialization.init_params(model, config.seed, config.lr_size)
     return model, *states.create(params, optimizer), load_data(config)[0]
 
 
@@ -76,7 +77,7 @@ def test_the_loss_is_that_of_scattered_queries(config):
 
     def predict(module):
         one = jax.tree.map(lambda x: x[None], sample)
-        field = module.prepare(one.lr, train=True)
+        field = module.encode(one.lr, train=True)
         queries = grid_queries(one.ys, one.xs).reshape(1, -1, 2)
         return module.query(field, queries, one.cell)
 

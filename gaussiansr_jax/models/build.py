@@ -1,0 +1,103 @@
+"""From a plain config to a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.models import encoders, heads
+from gaussiansr_jax.models.super_resolver import SuperResolver
+
+# By name: the class, and the settings in which it differs from the class's defaults.
+ENCODERS = {
+    "edsr-baseline": (encoders.EDSR, {}),
+    "edsr-large": (encoders.EDSR, {"channels": 256, "blocks": 32, "res_scale": 0.1}),
+    "rdn": (encoders.RDN, {}),
+}
+HEADS = {
+    "gaussiansr": (heads.GaussianSRHead, {}),
+    "liif": (heads.LIIFHead, {}),
+    "direct": (heads.DirectHead, {}),
+}
+# Classes that one setting of a head chooses: (head, setting) -> value -> class.
+VARIANTS = {
+    ("gaussiansr", "splatting"): {
+        "field": heads.GaussianSRHead,
+        "official": heads.OfficialGaussianSRHead,
+    }
+}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def build(config: Mapping[str, Any]) -> SuperResolver:
+    """Builds a model.
+
+    Args:
+      config: {"encoder": {"name": …, settings}, "head": {"name": …, settings}, "dtype": "float32"
+        or "bfloat16"}; settings are the fields of the encoder's and the head's class. The head
+        "gaussiansr" also takes "splatting": "field" (ours) or "official" (the official raster).
+
+    Raises:
+      UserError: an unknown name or key, or a missing part.
+
+    Examples:
+      >>> from gaussiansr_jax import models
+      >>> model = models.build({"encoder": {"name": "edsr-baseline"}, "head": {"name": "liif"}})
+      >>> model.receptive_radius
+      36
+    """
+    for key in config:
+        if key not in ("encoder", "head", "dtype"):
+            raise UserError(f"unknown model setting {key!r}; the settings are encoder, head, dtype")
+    name = config.get("dtype", "float32")
+    if name not in DTYPES:
+        raise UserError(f"unknown dtype {name!r}; choose from {', '.join(DTYPES)}")
+    encoder = _part("encoder", ENCODERS, config, DTYPES[name])
+    head = _part("head", HEADS, config, DTYPES[name])
+    return SuperResolver(encoder, head)
+
+
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config of `build` with all settings, so that it means the same when defaults change.
+
+    Raises:
+      UserError: as `build`.
+    """
+    model, whole = build(config), {"dtype": config.get("dtype", "float32")}
+    for kind in ("encoder", "head"):
+        part = getattr(model, kind)
+        whole[kind] = {**config[kind], **{name: getattr(part, name) for name in _settings(part)}}
+    return whole
+
+
+def _settings(part: type[nn.Module] | nn.Module) -> list[str]:
+    return [f for f in part.__dataclass_fields__ if f not in ("parent", "name", "dtype")]
+
+
+def _part(kind: str, registry: dict, config: Mapping[str, Any], dtype: jnp.dtype) -> nn.Module:
+    settings = config.get(kind)
+    if not isinstance(settings, Mapping):
+        raise UserError(
+            f"the model config has no {kind}; give {kind!r}: {{'name': one of "
+            f"{', '.join(registry)}}}"
+        )
+    settings = dict(settings)
+    name = settings.pop("name", None)
+    if name not in registry:
+        raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(registry)}")
+    cls, defaults = registry[name]
+    for (owner, setting), classes in VARIANTS.items():
+        if owner == name and setting in settings:
+            value = settings.pop(setting)
+            if value not in classes:
+                raise UserError(f"unknown {setting} {value!r}; choose from {', '.join(classes)}")
+            cls = classes[value]
+    known = _settings(cls)
+    for key, value in settings.items():
+        if key not in known:
+            raise UserError(f"unknown setting {key!r} of {kind} {name}; it has {', '.join(known)}")
+        if isinstance(value, list):
+            settings[key] = tuple(value)
+    return cls(**{**defaults, **settings}, dtype=dtype)

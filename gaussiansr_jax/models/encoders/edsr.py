@@ -1,0 +1,43 @@
+"""The EDSR encoder (arXiv 1707.02921)."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gaussiansr_jax.models.layers import ResidualBlock, zero_beyond
+
+
+class EDSR(nn.Module):
+    """EDSR without mean shift and upsampler (arXiv 1707.02921), as LIIF uses it.
+
+    Attributes:
+      channels: feature channels.
+      blocks: residual blocks.
+      res_scale: factor of each residual.
+      dtype: computation type.
+    """
+
+    channels: int = 64
+    blocks: int = 16
+    res_scale: float = 1.0
+    dtype: jnp.dtype = jnp.float32
+
+    @property
+    def radius(self) -> int:
+        """LR pixels that a feature sees in each direction."""
+        return 2 * self.blocks + 2
+
+    @nn.compact
+    def __call__(
+        self,
+        lr: Float[Array, "batch height width 3"],
+        size: Int[Array, "batch 2"] | None = None,
+    ) -> Float[Array, "batch height width channels"]:
+        """Features of images normalized to [-1, 1] (zero in the padding)."""
+        first = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_in")(lr)
+        first = zero_beyond(first, size)
+        x = first
+        for i in range(self.blocks):
+            x = ResidualBlock(self.channels, self.res_scale, self.dtype, name=f"block_{i}")(x, size)
+        x = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_out")(x)
+        return zero_beyond(x + first, size)

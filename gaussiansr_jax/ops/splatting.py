@@ -1,0 +1,356 @@
+"""Fields of 2D Gaussians on the LR grid, evaluated at any position.
+
+Every LR pixel carries G Gaussians with center μ, covariance Σ, opacity α and a value v. With
+q(x) = (x - μ)ᵀ Σ⁻¹ (x - μ) the field is
+
+    f(x) = Σ α v exp(-q(x) / 2)                                      (GaussianSR, arXiv 2407.18046)
+
+or, normalized, f(x) = Σ α v exp(-q(x) / 2) / Σ α exp(-q(x) / 2), a partition of unity. Positions
+and standard deviations are in LR pixels, so that a field has no scale of its own. `footprint` is
+the standard deviation of the output pixel: every Gaussian is convolved with it (numerator and
+denominator of a normalized field), so that no scale aliases.
+
+`field_at` is the definition, a function of one query. `splat_dense` vmaps it over queries with all
+Gaussians of the image: the oracle. `splat` does so with the LR pixels around each query.
+`splat_grid` is `splat` on a regular grid, without gathers, and on NVIDIA GPUs one kernel
+(`pallas_splatting`).
+
+Truncation: `splat` with window radius r leaves out the LR pixels whose center is r + 1/2 or more
+from the query along some axis. Since q >= (x_y - μ_y)² / Σ_yy, and likewise for x, whatever the
+correlation, a Gaussian without offset that is left out contributes at most
+|α v| exp(-(r + 1/2)² / (2 Σ_max)), Σ_max the larger of its two variances.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from gaussiansr_jax.ops.coordinates import nearest_index
+from gaussiansr_jax.ops.pallas import splatting as pallas_splatting
+from gaussiansr_jax.ops.pallas.splatting import FIRST_VALUE, LOG_ZERO
+
+# Limits that keep values and gradients finite for every parameter that an optimizer can reach:
+# smallest variance in LR pixels², largest standard deviation in LR pixels, largest |correlation|.
+MIN_VARIANCE = 1e-4
+MAX_SIGMA = 1e3
+MAX_RHO = 0.99
+# Rows of a grid that are evaluated at once outside GPUs: enough to be busy, few enough for the
+# caches of a CPU. Gradients take one at a time: jaxlib 0.10 on CPUs crashes in sums over arrays of
+# many axes, and the axes of a batch come on top.
+_ROWS = 4
+
+
+class Gaussians(NamedTuple):
+    """A set of Gaussians; `...` is [H, W, G] for the field of an image.
+
+    Attributes:
+      offset: center relative to the LR pixel that carries it, (y, x), in LR pixels.
+      sigma: standard deviations (y, x) in LR pixels.
+      rho: correlation before `bounded_rho`.
+      opacity: α; 0 for a Gaussian that is not there; not negative in a normalized field.
+      value: what the Gaussian carries.
+    """
+
+    offset: Float[Array, "... 2"]
+    sigma: Float[Array, "... 2"]
+    rho: Float[Array, "..."]
+    opacity: Float[Array, "..."]
+    value: Float[Array, "... channels"]
+
+
+def bounded_rho(rho: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A correlation in (-0.99, 0.99), equal to `rho` to first order at 0."""
+    return MAX_RHO * jnp.tanh(rho / MAX_RHO)
+
+
+class Kernels(NamedTuple):
+    """Gaussians at one output scale, ready to be evaluated: all that does not depend on a query.
+
+    Attributes:
+      offset: as `Gaussians.offset`.
+      precision: Σ'⁻¹ as (yy, yx, xx), Σ' = Σ + diag(footprint²).
+      log_weight: what is added to -q / 2; 0 in a field that is not normalized.
+      value: as `Gaussians.value`, times the height if the field is not normalized.
+    """
+
+    offset: Float[Array, "... 2"]
+    precision: Float[Array, "... 3"]
+    log_weight: Float[Array, "..."]
+    value: Float[Array, "... channels"]
+
+
+def at_footprint(
+    gaussians: Gaussians, footprint: Float[Array, "2"], normalized: bool = False
+) -> Kernels:
+    """The Gaussians convolved with the output pixel.
+
+    The convolution of a Gaussian of height α has covariance Σ' = Σ + diag(footprint²) and height
+    α sqrt(|Σ| / |Σ'|). Both are computed from standard deviations and correlations, so that nothing
+    overflows or cancels.
+
+    Args:
+      gaussians: any number of Gaussians.
+      footprint: standard deviation of the output pixel (y, x), in LR pixels.
+      normalized: whether they belong to a normalized field.
+    """
+    sigma = jnp.clip(gaussians.sigma, -MAX_SIGMA, MAX_SIGMA)
+    variance = jnp.square(sigma) + MIN_VARIANCE
+    pixel = jax.lax.expand_dims(jnp.square(footprint), range(sigma.ndim - 1))
+    inverse = jax.lax.rsqrt(variance + pixel)  # 1 / standard deviations of Σ'
+    shrink = variance * jnp.square(inverse)  # variances of Σ / those of Σ'
+    area = shrink[..., 0] * shrink[..., 1]
+    r = bounded_rho(gaussians.rho) * jnp.prod(sigma * jax.lax.rsqrt(variance), -1)
+    wide_r = r * jnp.sqrt(area)
+    remaining = 1 - jnp.square(wide_r)
+    iy, ix = inverse[..., 0], inverse[..., 1]
+    precision = jnp.stack([iy * iy, -wide_r * iy * ix, ix * ix], -1) / remaining[..., None]
+    height = jnp.sqrt(area * (1 - jnp.square(r)) / remaining)
+    if not normalized:
+        value = (gaussians.opacity * height)[..., None] * gaussians.value
+        return Kernels(gaussians.offset, precision, jnp.zeros_like(height), value)
+    present = gaussians.opacity > 0
+    log_height = jnp.log(height * jnp.where(present, gaussians.opacity, 1.0))
+    log_height = jnp.where(present, log_height, LOG_ZERO)
+    return Kernels(gaussians.offset, precision, log_height, gaussians.value)
+
+
+def field_at(
+    delta: Float[Array, "gaussians 2"], kernels: Kernels, normalized: bool
+) -> Float[Array, "channels"]:
+    """The field at one query.
+
+    Args:
+      delta: the query minus each Gaussian's center, (y, x), in LR pixels.
+      kernels: N Gaussians.
+      normalized: whether to divide by the sum of the weights.
+    """
+    yy, yx, xx = (kernels.precision[:, i] for i in range(3))
+    dy, dx = delta[:, 0], delta[:, 1]
+    log_weights = kernels.log_weight - 0.5 * (yy * dy * dy + 2 * yx * dy * dx + xx * dx * dx)
+    # A softmax is finite however far the nearest Gaussian is.
+    weights = jax.nn.softmax(log_weights) if normalized else jnp.exp(log_weights)
+    return jnp.sum(weights[:, None] * kernels.value, axis=0)
+
+
+def splat_dense(
+    gaussians: Gaussians,
+    queries: Float[Array, "queries 2"],
+    footprint: Float[Array, "2"],
+    normalized: bool = False,
+) -> Float[Array, "queries channels"]:
+    """The field of all [H, W, G] Gaussians at each query; slow, any float dtype. The oracle."""
+    height, width, count = gaussians.rho.shape
+    pixel = jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
+    center = pixel[:, :, None].astype(queries.dtype) + gaussians.offset
+    center = center.reshape(height * width * count, 2)
+    kernels = at_footprint(gaussians, footprint, normalized)
+    flat = jax.tree.map(lambda x: x.reshape(height * width * count, *x.shape[3:]), kernels)
+    return jax.vmap(lambda query: field_at(query[None] - center, flat, normalized))(queries)
+
+
+def splat(
+    gaussians: Gaussians,
+    queries: Float[Array, "queries 2"],
+    footprint: Float[Array, "2"],
+    radius: int,
+    normalized: bool = False,
+    size: Int[ArrayLike, "2"] | None = None,
+) -> Float[Array, "queries channels"]:
+    """The field at each query, of the (2 radius + 1)² LR pixels around the nearest one.
+
+    Args:
+      gaussians: the [H, W, G] Gaussians of an image. Those outside the valid size, if any, must
+        have opacity 0.
+      queries: positions (y, x) in LR pixels; any that are outside see the nearest LR pixels.
+      footprint: standard deviation of the output pixel (y, x), in LR pixels.
+      radius: window radius in LR pixels.
+      normalized: whether to divide by the sum of the weights.
+      size: valid height and width; default all.
+
+    Returns:
+      `splat_dense` up to the truncation stated at the top of this module.
+    """
+    size = gaussians.rho.shape[:2] if size is None else size
+    side = 2 * radius + 1
+    source = _padded(kernel_planes(gaussians, footprint, normalized), radius, normalized)
+    count, parameters = source.shape[1:3]
+    step = jnp.arange(side, dtype=jnp.int32) - radius
+
+    def one_query(query: Float[Array, "2"]) -> Float[Array, "channels"]:
+        y, x = nearest_index(query[0], size[0]), nearest_index(query[1], size[1])
+        window = jax.lax.dynamic_slice(source, (y, 0, 0, x), (side, count, parameters, side))
+        flat = jnp.moveaxis(window, 2, 3).reshape(side * count * side, parameters)
+        kernels = Kernels(flat[:, 0:2], flat[:, 2:5], flat[:, 5], flat[:, FIRST_VALUE:])
+        from_y = query[0] - (y + step).astype(query.dtype)
+        from_x = query[1] - (x + step).astype(query.dtype)
+        shape = (side, count, side)
+        delta = jnp.stack(
+            [
+                jnp.broadcast_to(from_y[:, None, None], shape),
+                jnp.broadcast_to(from_x[None, None, :], shape),
+            ],
+            -1,
+        )
+        return field_at(delta.reshape(-1, 2) - kernels.offset, kernels, normalized)
+
+    return jax.vmap(one_query)(queries)
+
+
+def splat_grid(
+    gaussians: Gaussians,
+    ys: Float[Array, "height"],
+    xs: Float[Array, "width"],
+    footprint: Float[Array, "2"],
+    radius: int,
+    normalized: bool = False,
+    size: Int[ArrayLike, "2"] | None = None,
+) -> Float[Array, "height width channels"]:
+    """`splat` at every point of the grid ys × xs.
+
+    Except on GPUs, `xs` must rise by at most one LR pixel (scale >= 1) where the LR image is wider
+    than the grid; larger steps give NaN there. It is differentiable in the Gaussians and the
+    footprint, not in the positions.
+    """
+    planes = kernel_planes(gaussians, footprint, normalized)
+    return planes_on_grid(planes, ys, xs, radius, normalized, size)
+
+
+def kernel_planes(
+    gaussians: Gaussians, footprint: Float[Array, "2"], normalized: bool = False
+) -> Float[Array, "height gaussians parameters width"]:
+    """The [H, W, G] Gaussians of an image at one output scale, laid out for grids.
+
+    The parameters are those of `Kernels`, one after the other.
+    """
+    kernels = at_footprint(gaussians, footprint, normalized)
+    parts = kernels.offset, kernels.precision, kernels.log_weight[..., None], kernels.value
+    return jnp.moveaxis(jnp.concatenate(parts, -1), 1, 3)
+
+
+def planes_on_grid(
+    planes: Float[Array, "lr_height gaussians parameters lr_width"],
+    ys: Float[Array, "height"],
+    xs: Float[Array, "width"],
+    radius: int,
+    normalized: bool = False,
+    size: Int[ArrayLike, "2"] | None = None,
+) -> Float[Array, "height width channels"]:
+    """`splat_grid` of what `kernel_planes` made."""
+    size = (planes.shape[0], planes.shape[3]) if size is None else size
+    channels = planes.shape[2] - FIRST_VALUE
+    if channels == 0:
+        return jnp.zeros((len(ys), len(xs), 0), ys.dtype)
+    near_y, near_x = nearest_index(ys, size[0]), nearest_index(xs, size[1])
+    field = _field_on_grid(planes, ys, xs, near_y, near_x, radius, normalized)
+    return jnp.moveaxis(field, 0, -1)
+
+
+def _padded(planes: Float[Array, "H G P W"], radius: int, normalized: bool) -> Array:
+    """`planes` with pixels of no weight around them."""
+    around = [(radius, radius), (0, 0), (0, 0), (radius, radius)]
+    padded = jnp.pad(planes, around)
+    if not normalized:
+        return padded
+    log_weight = jnp.pad(
+        planes[:, :, FIRST_VALUE - 1], [around[0], *around[2:]], constant_values=LOG_ZERO
+    )
+    return padded.at[:, :, FIRST_VALUE - 1].set(log_weight)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _field_on_grid(
+    planes: Float[Array, "H G P W"],
+    ys: Float[Array, "Y"],
+    xs: Float[Array, "X"],
+    near_y: Int[Array, "Y"],
+    near_x: Int[Array, "X"],
+    radius: int,
+    normalized: bool,
+) -> Float[Array, "channels Y X"]:
+    """The field on the grid ys × xs, whose nearest LR pixels are `near_y`, `near_x`."""
+    return _forward(planes, ys, xs, near_y, near_x, radius, normalized)[0]
+
+
+def _forward(planes, ys, xs, near_y, near_x, radius, normalized):
+    static = {"radius": radius, "normalized": normalized}
+
+    def on_gpu(planes, *grid):
+        field, log_sum = pallas_splatting.forward(planes, *grid, **static)
+        return field, (planes, *grid, field, log_sum)
+
+    def elsewhere(planes, *grid):
+        field = _by_rows(planes, *grid, rows=_ROWS, **static)
+        return field, (planes, *grid, field, jnp.zeros(field.shape[1:]))
+
+    return jax.lax.platform_dependent(
+        planes, ys, xs, near_y, near_x, cuda=on_gpu, default=elsewhere
+    )
+
+
+def _backward(radius, normalized, residual, gradient):
+    static = {"radius": radius, "normalized": normalized}
+
+    def on_gpu(residual, gradient):
+        return pallas_splatting.backward(*residual, gradient, **static)
+
+    def elsewhere(residual, gradient):
+        planes, *grid = residual[:5]
+        _, pull_back = jax.vjp(lambda planes: _by_rows(planes, *grid, rows=1, **static), planes)
+        return pull_back(gradient)[0]
+
+    planes = jax.lax.platform_dependent(residual, gradient, cuda=on_gpu, default=elsewhere)
+    return planes, None, None, None, None
+
+
+_field_on_grid.defvjp(_forward, _backward)
+
+
+def _by_rows(
+    planes: Float[Array, "H G P W"],
+    ys: Float[Array, "Y"],
+    xs: Float[Array, "X"],
+    near_y: Int[Array, "Y"],
+    near_x: Int[Array, "X"],
+    *,
+    radius: int,
+    normalized: bool,
+    rows: int = 1,
+) -> Float[Array, "channels Y X"]:
+    """The field on a grid in plain JAX, `rows` rows at a time.
+
+    In a row, log w = (A d + B) d + C with d = x - μ_x, where A, B, C depend on the Gaussian and y
+    alone. Their values, on the LR grid, reach the output pixels by products with one-hot matrices:
+    gathers are slow on CPUs and TPUs, and so are the scatters of their gradients.
+    """
+    side, count = 2 * radius + 1, planes.shape[1]
+    source = _padded(planes, radius, normalized)
+    # The columns that positions at most one LR pixel apart can see.
+    width = min(source.shape[-1], len(xs) + side)
+    first = jnp.minimum(jnp.min(near_x), source.shape[-1] - width)
+    seen = jnp.max(near_x) - first + side <= width
+    source = jax.lax.dynamic_slice_in_dim(source, first, width, axis=3)
+    window = jnp.add.outer(jnp.arange(side, dtype=jnp.int32), near_x - first)
+    expand = jax.nn.one_hot(window.ravel(), width, axis=0, dtype=planes.dtype)  # [width, side X]
+    step = jnp.arange(side, dtype=jnp.int32) - radius
+    from_x = xs[None] - jnp.add.outer(step, near_x).astype(xs.dtype)
+
+    def one_row(row: tuple[Float[Array, ""], Int[Array, ""]]) -> Float[Array, "channels X"]:
+        y, near = row
+        values = jax.lax.dynamic_slice_in_dim(source, near, side)
+        values = jnp.moveaxis(values, 2, 0).reshape(-1, side * count, width)
+        dy = jnp.repeat(y - (near + step).astype(y.dtype), count)[:, None] - values[0]
+        center, yy, yx, xx, log_weight, *value = values[1:]
+        a, b, c = -0.5 * xx, -yx * dy, log_weight - 0.5 * yy * dy * dy
+        values = jnp.stack([center, a, b, c, *value]).reshape(-1, width)
+        values = jnp.matmul(values, expand, precision=jax.lax.Precision.HIGHEST)
+        values = values.reshape(-1, side * count, side, len(xs))
+        d = from_x[None] - values[0]
+        log_weights = (values[1] * d + values[2]) * d + values[3]
+        weights = jax.nn.softmax(log_weights, axis=(0, 1)) if normalized else jnp.exp(log_weights)
+        return jnp.sum(weights[None] * values[4:], axis=(1, 2))
+
+    field = jax.lax.map(one_row, (ys, near_y), batch_size=min(rows, len(ys)))
+    return jnp.where(seen, jnp.moveaxis(field, 0, 1), jnp.nan)

@@ -1,0 +1,41 @@
+"""The parameters that training starts from: random ones, or parts of trained weights."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gaussiansr_jax import loading
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.models import SuperResolver
+
+
+def init_params(model: SuperResolver, seed: int, lr_size: int) -> Any:
+    """Random parameters of a model, the same on every device."""
+    init = jax.jit(model.init)
+    return init(jax.random.key(seed), jnp.zeros((1, lr_size, lr_size, 3)))["params"]
+
+
+def init_from(params: Any, name: str) -> tuple[Any, list[str]]:
+    """Takes over those of the model's parts ("encoder", "head") that weights have in equal shape.
+
+    Args:
+      params: the parameters, by part.
+      name: what `loading.resolve` takes.
+
+    Returns:
+      the parameters, and which parts were taken.
+
+    Raises:
+      UserError: no such weights, or no part fits.
+    """
+    given, _, _ = loading.resolve(name)
+    shapes, given_shapes = (jax.tree.map(np.shape, tree) for tree in (params, given))
+    fitting = [part for part in params if shapes[part] == given_shapes.get(part)]
+    if not fitting:
+        raise UserError(
+            f"no part of the weights {name} fits the model ({', '.join(params)}); "
+            "choose the model that they belong to, or leave init_from empty"
+        )
+    return {part: given[part] if part in fitting else params[part] for part in params}, fitting

@@ -1,0 +1,1 @@
+"""Upscaling images of any size to any size with a trained model."""

@@ -1,0 +1,46 @@
+"""What a caller may ask an upscaler for: images, scales and sizes, checked."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.ops import coordinates
+
+MAX_SCALE = 30.0
+Scale = float | tuple[float, float]
+Size = tuple[int, int]
+
+
+def check_image(image: Any) -> np.ndarray:
+    """`image` as uint8 or float32 [H, W, 3]; raises `UserError` if it is not one."""
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UserError(f"an image must have the shape [H, W, 3], not {list(image.shape)}")
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"an image must be uint8 or float in [0, 1], not {image.dtype}")
+    if not (image.min() >= 0 and image.max() <= 1):
+        raise UserError("a float image must lie in [0, 1], without NaN; divide it by its maximum")
+    return image.astype(np.float32, copy=False)
+
+
+def requested_size(lr_size: Size, scale: Scale | None, size: Size | None) -> Size:
+    """The output size; raises `UserError` unless exactly one argument is given, and it is sane."""
+    if (scale is None) == (size is None):
+        raise UserError("give either scale or size")
+    if size is None:
+        scales = tuple(scale) if isinstance(scale, tuple | list) else (scale, scale)
+    else:
+        if len(size) != 2 or any(int(n) != n or n < 1 for n in size):
+            raise UserError(f"size must be (height, width) in whole pixels, not {size}")
+        scales = tuple(out / lr for out, lr in zip(size, lr_size, strict=True))
+    if len(scales) != 2 or not all(math.isfinite(s) and 1 <= s <= MAX_SCALE for s in scales):
+        given = f"size {size[1]}x{size[0]}" if size else f"scale {scale}"
+        raise UserError(
+            f"{given} is not possible for an image of {lr_size[1]}x{lr_size[0]}: "
+            f"scales go from 1 to {MAX_SCALE:g}"
+        )
+    return (int(size[0]), int(size[1])) if size else coordinates.output_size(lr_size, scales)

@@ -1,0 +1,166 @@
+"""A model on the device: the compiled functions that all upscaling goes through."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gaussiansr_jax import models, weights
+from gaussiansr_jax.upscaling import tiling
+from gaussiansr_jax.upscaling.arguments import Size
+
+# Sides of the largest tile and of the smallest padded image in LR pixels and of a rendered block in
+# output pixels, and the blocks of one call. An accelerator needs large ones to be busy, and several
+# in a call, or it waits for the host; it compiles long, and pads small images within a millisecond.
+# On a CPU small blocks waste less at the border of small images.
+_CPU_TILE, _CPU_PADDED, _CPU_BLOCK, _CPU_BLOCKS = 512, 32, 128, 1
+_ACCELERATOR_TILE, _ACCELERATOR_PADDED, _ACCELERATOR_BLOCK, _ACCELERATOR_BLOCKS = 768, 256, 512, 4
+
+
+class Engine:
+    """A model with its weights on the device.
+
+    Attributes:
+      config: the model's config.
+      model: the Flax module.
+      tile: side of the largest tile in LR pixels, halo included.
+      smallest: side of the smallest padded image in LR pixels.
+      block: side of a rendered block in output pixels.
+      blocks_at_once: blocks of one call.
+    """
+
+    def __init__(
+        self,
+        params: weights.Params,
+        config: dict,
+        *,
+        dtype: str | None = None,
+        tile: int | None = None,
+        block: int | None = None,
+    ):
+        """Puts the weights on the device; arguments as for `Upscaler`."""
+        cpu = jax.default_backend() == "cpu"
+        self.config = {**config, "dtype": dtype} if dtype else config
+        self.tile = tile or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
+        self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)
+        self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
+        self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
+        self.model = models.build(self.config)
+        self._cudnn_layout = jax.default_backend() == "gpu"
+        self._rendering_params = jax.device_put(self.model.rendering_params(params))
+        encoding = (
+            _in_cudnn_layout(params, self.model.encoder.dtype) if self._cudnn_layout else params
+        )
+        self._encoding_params = jax.device_put(encoding)
+        self._encode = jax.jit(self._encode_fn)
+        self._at_scale = jax.jit(self._at_scale_fn)
+        self._render = jax.jit(self._render_fn, static_argnames="as_uint8")
+        self._render_whole = jax.jit(
+            self._render_whole_fn, static_argnames=("size", "scale", "as_uint8")
+        )
+
+    @property
+    def halo(self) -> int:
+        """LR pixels that a tile must have around its own."""
+        # One more: which LR pixel is nearest may be rounded otherwise on the device.
+        return self.model.receptive_radius + 1
+
+    def encode(self, lr: np.ndarray, size: np.ndarray | None) -> Any:
+        """The model's field of padded images [1, H, W, 3] whose valid size is `size` [1, 2]."""
+        return self._encode(self._encoding_params, lr, size)
+
+    def field_bytes(self, lr: np.ndarray, size: np.ndarray | None) -> int:
+        """Device memory that the result of `encode` takes."""
+        field = jax.eval_shape(self._encode, self._encoding_params, lr, size)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
+
+    def at_scale(self, field: Any, cell: np.ndarray) -> Any:
+        """What all blocks of an output whose pixels are `cell` [1, 2] LR pixels have in common."""
+        return self._at_scale(self._rendering_params, field, cell)
+
+    @property
+    def rim(self) -> int:
+        """Output pixels around a block that are rendered and thrown away.
+
+        A head that looks at an output's neighbors can only guess those beyond its grid.
+        """
+        return 0 if self.model.pointwise else 1
+
+    def positions(self, block: int, first: int, scale: float, start: int) -> np.ndarray:
+        """Positions along one axis of what `render` computes for the block from output `first`.
+
+        Args:
+          block: side of the block in output pixels.
+          first: first output pixel of the block.
+          scale: output pixels per LR pixel.
+          start: first LR pixel of the encoded piece.
+        """
+        positions = tiling.positions(block + 2 * self.rim, scale, first - self.rim)
+        return (positions - start).astype(np.float32)
+
+    def render(
+        self, field: Any, ys: np.ndarray, xs: np.ndarray, cell: np.ndarray, as_uint8: bool
+    ) -> jax.Array:
+        """Blocks [N, Y, X, 3] of output, on the device.
+
+        Args:
+          field: of `at_scale`, of one image.
+          ys: `positions` [N, …] of the rows of each block.
+          xs: `positions` [N, …] of the columns.
+          cell: size of an output pixel [1, 2], in LR pixels.
+          as_uint8: uint8 in place of float32 in [0, 1].
+        """
+        return self._render(self._rendering_params, field, ys, xs, cell, as_uint8=as_uint8)
+
+    def render_whole(
+        self, field: Any, size: Size, scale: float | None, as_uint8: bool
+    ) -> jax.Array:
+        """The whole output [h, w, 3] of a model that is not tileable, still on the device."""
+        return self._render_whole(
+            self._rendering_params, field, size=size, scale=scale, as_uint8=as_uint8
+        )
+
+    def _encode_fn(self, params, lr, size):
+        if self._cudnn_layout:
+            params = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 3) if x.ndim == 4 else x, params)
+        lr = lr.astype(jnp.float32) / 255 if lr.dtype == jnp.uint8 else lr
+        return self.model.apply({"params": params}, lr, size, method="encode")
+
+    def _at_scale_fn(self, params, field, cell):
+        return self.model.apply({"params": params}, field, cell, method="at_scale")
+
+    def _render_fn(self, params, field, ys, xs, cell, as_uint8):
+        def one_block(grid):
+            grid = jax.tree.map(lambda x: x[None], grid)
+            variables = {"params": params}
+            rgb = self.model.apply(variables, field, *grid, cell, method="render_at_scale")[0]
+            rim, (height, width, _) = self.rim, rgb.shape
+            return _quantized(rgb[rim : height - rim, rim : width - rim], as_uint8)
+
+        if len(ys) == 1:  # not inside a loop, where convolutions are slow on CPUs
+            return one_block((ys[0], xs[0]))[None]
+        return jax.lax.map(one_block, (ys, xs))
+
+    def _render_whole_fn(self, params, field, size, scale, as_uint8):
+        variables = {"params": params}
+        rgb = self.model.apply(variables, field, size, scale, method="render_whole")[0]
+        return _quantized(rgb, as_uint8)
+
+
+def _in_cudnn_layout(params: weights.Params, dtype: jnp.dtype) -> weights.Params:
+    """The parameters as cuDNN takes them, kernels [O, H, W, I] and biases in the computing type.
+
+    Otherwise each of them would be converted, in a launch of its own, at each call. Only parameters
+    of convolutions change; all those that `prepare` uses compute in that type.
+    """
+    if "kernel" in params and params["kernel"].ndim == 4:
+        turned = np.moveaxis(np.asarray(params["kernel"], dtype), 3, 0)
+        rest = {name: np.asarray(x, dtype) for name, x in params.items()}
+        return {**rest, "kernel": np.ascontiguousarray(turned)}
+    return {k: _in_cudnn_layout(v, dtype) if isinstance(v, dict) else v for k, v in params.items()}
+
+
+def _quantized(rgb: jax.Array, as_uint8: bool) -> jax.Array:
+    rgb = jnp.clip(rgb.astype(jnp.float32), 0, 1)
+    return jnp.round(rgb * 255).astype(jnp.uint8) if as_uint8 else rgb

@@ -1,0 +1,77 @@
+"""Self-ensemble: the mean over the reflections of an image, as EDSR has it (arXiv 1707.02921)."""
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gaussiansr_jax.upscaling import arguments
+from gaussiansr_jax.upscaling.arguments import Scale, Size
+from gaussiansr_jax.upscaling.engine import Engine
+from gaussiansr_jax.upscaling.prepared import KEPT_FIELD_BYTES, Prepared, check_memory
+
+
+class Reflection(NamedTuple):
+    """One of the eight symmetries of the pixel grid.
+
+    Attributes:
+      transposed: whether rows and columns are exchanged, before anything else.
+      rows: -1 if the order of the rows is reversed, else 1.
+      columns: likewise.
+    """
+
+    transposed: bool
+    rows: int
+    columns: int
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """The reflected image [H, W, C] or [W, H, C]."""
+        turned = image.swapaxes(0, 1) if self.transposed else image
+        return turned[:: self.rows, :: self.columns]
+
+    def back(self, image: np.ndarray) -> np.ndarray:
+        """The image that was reflected."""
+        turned = image[:: self.rows, :: self.columns]
+        return turned.swapaxes(0, 1) if self.transposed else turned
+
+    def along(self, value: Any) -> Any:
+        """What (vertical, horizontal) is for the reflected image; anything else as it is."""
+        return value[::-1] if self.transposed and isinstance(value, tuple | list) else value
+
+
+REFLECTIONS = [Reflection(*each) for each in itertools.product((False, True), (1, -1), (1, -1))]
+
+
+class Ensemble:
+    """As `Prepared`, with eight times the work for a better result."""
+
+    def __init__(self, engine: Engine, image: Any):
+        """Checks the image; encodes nothing yet."""
+        image = arguments.check_image(image)
+        self._as_uint8 = image.dtype == np.uint8
+        # The mean is taken before rounding.
+        image = image.astype(np.float32) / 255 if self._as_uint8 else image
+        self._lr_size = image.shape[:2]
+        kept = KEPT_FIELD_BYTES // len(REFLECTIONS)
+        self._members = [(each, Prepared(engine, each.of(image), kept)) for each in REFLECTIONS]
+
+    def encode(self) -> "Ensemble":
+        """Encodes the reflections now, and keeps the result if it fits the device comfortably."""
+        for _, member in self._members:
+            member.encode()
+        return self
+
+    def render(self, scale: Scale | None = None, *, size: Size | None = None) -> np.ndarray:
+        """The image at one scale or size; arguments, result and errors as `Upscaler.upscale`."""
+        shape = (*arguments.requested_size(self._lr_size, scale, size), 3)
+        # The sum, one member, and the rounded result.
+        check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)
+        mean = np.zeros(shape, np.float32)
+        for reflection, member in self._members:
+            output = member.render(reflection.along(scale), size=reflection.along(size))
+            mean += reflection.back(output)
+        mean /= len(self._members)
+        if not self._as_uint8:
+            return mean
+        mean *= 255
+        return np.rint(mean, out=mean).astype(np.uint8)

@@ -1,0 +1,238 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gaussian_fields import FOOTPRINT, HEIGHT, WIDTH, random_field
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gaussiansr_jax.ops import splatting
+from gaussiansr_jax.ops.coordinates import grid_queries
+
+
+def random_queries(seed=1, count=23):
+    size = jnp.array([[float(HEIGHT), WIDTH]])
+    return jax.random.uniform(jax.random.key(seed), (count, 2)) * size - 0.5
+
+
+def numpy_field(gaussians, query, footprint, normalized):
+    """The definition with explicit 2×2 covariances, float64."""
+    total, weights = 0.0, 0.0
+    rho = 0.99 * np.tanh(np.asarray(gaussians.rho, np.float64) / 0.99)
+    for i in range(HEIGHT):
+        for j in range(WIDTH):
+            for k in range(gaussians.rho.shape[2]):
+                sy, sx = np.asarray(gaussians.sigma[i, j, k], np.float64)
+                c = rho[i, j, k] * sy * sx
+                narrow = np.array([[sy * sy + 1e-4, c], [c, sx * sx + 1e-4]])
+                covariance = narrow + np.diag(np.square(np.asarray(footprint, np.float64)))
+                d = np.asarray(query) - (np.array([i, j]) + np.asarray(gaussians.offset[i, j, k]))
+                height = np.sqrt(np.linalg.det(narrow) / np.linalg.det(covariance))
+                q = d @ np.linalg.inv(covariance) @ d
+                w = float(gaussians.opacity[i, j, k]) * height * np.exp(-0.5 * q)
+                total, weights = total + w * np.asarray(gaussians.value[i, j, k]), weights + w
+    return total / weights if normalized else total
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_dense_field_is_the_definition(normalized):
+    gaussians, queries = random_field(), random_queries(count=4)
+    ours = splatting.splat_dense(gaussians, queries, FOOTPRINT, normalized)
+    expected = [numpy_field(gaussians, q, FOOTPRINT, normalized) for q in queries]
+    np.testing.assert_allclose(ours, expected, rtol=2e-4, atol=1e-5)
+
+
+def test_one_gaussian_by_hand():
+    # σ_y = 1, σ_x = 2 (variances 1 + 1e-4, 4 + 1e-4), query at (1, 2) from the center: q = 2
+    gaussian = splatting.Gaussians(
+        jnp.zeros((1, 2)), jnp.array([[1.0, 2.0]]), jnp.zeros(1), jnp.array([0.5]), jnp.ones((1, 1))
+    )
+    kernels = splatting.at_footprint(gaussian, jnp.zeros(2))
+    value = splatting.field_at(jnp.array([[1.0, 2.0]]), kernels, False)
+    np.testing.assert_allclose(value, [0.5 * np.exp(-1)], rtol=1e-3)
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_whole_image_window_equals_dense_values_and_gradients(normalized):
+    queries = random_queries()
+    weight = jax.random.normal(jax.random.key(5), (len(queries), 3))
+
+    def value_and_gradients(evaluate):
+        def loss(gaussians, queries, footprint):
+            return jnp.sum(weight * evaluate(gaussians, queries, footprint))
+
+        return jax.value_and_grad(loss, (0, 1, 2))(random_field(), queries, FOOTPRINT)
+
+    dense = value_and_gradients(lambda g, q, f: splatting.splat_dense(g, q, f, normalized))
+    window = value_and_gradients(lambda g, q, f: splatting.splat(g, q, f, 6, normalized))
+    chex.assert_trees_all_close(window, dense, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_grid_equals_scattered_values_and_gradients(normalized):
+    ys, xs = jnp.linspace(-0.7, HEIGHT - 0.3, 7), jnp.linspace(-0.4, WIDTH - 0.6, 9)
+    weight = jax.random.normal(jax.random.key(5), (7, 9, 3))
+
+    def grid(gaussians):
+        return splatting.splat_grid(gaussians, ys, xs, FOOTPRINT, 1, normalized)
+
+    def scattered(gaussians):
+        queries = grid_queries(ys, xs).reshape(-1, 2)
+        return splatting.splat(gaussians, queries, FOOTPRINT, 1, normalized).reshape(7, 9, 3)
+
+    chex.assert_trees_all_close(grid(random_field()), scattered(random_field()), atol=1e-5)
+    gradients = [
+        jax.grad(lambda g: jnp.sum(weight * f(g)))(random_field())  # noqa: B023
+        for f in (grid, scattered)
+    ]
+    chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [-0.4, 1.3, WIDTH - 2.2])
+def test_part_of_a_wide_field(start):
+    # The grid sees fewer columns than there are.
+    wide = jax.tree.map(lambda v: jnp.concatenate([v, v[:, ::-1]], 1), random_field())
+    ys, xs = jnp.array([0.2, 0.9]), start + 0.7 * jnp.arange(3.0)
+    for normalized in (False, True):
+        queries = grid_queries(ys, xs).reshape(-1, 2)
+        expected = splatting.splat(wide, queries, FOOTPRINT, 1, normalized).reshape(2, 3, 3)
+        field = splatting.splat_grid(wide, ys, xs, FOOTPRINT, 1, normalized)
+        np.testing.assert_allclose(field, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("xs", [[0.0, 9.0], [9.0, 0.0]])
+def test_a_grid_with_too_large_steps_is_not_wrong_silently(xs):
+    wide = jax.tree.map(lambda v: jnp.concatenate([v, v], 1), random_field())
+    field = splatting.splat_grid(wide, jnp.zeros(1), jnp.array(xs), FOOTPRINT, 1)
+    assert np.isnan(field).all()
+
+
+@given(st.floats(0.05, 1.0), st.integers(1, 3))
+def test_truncation_bound(sigma, radius):
+    gaussians = random_field(3)._replace(
+        offset=jnp.zeros((HEIGHT, WIDTH, 2, 2)), sigma=jnp.full((HEIGHT, WIDTH, 2, 2), sigma)
+    )
+    queries = random_queries()
+    dense = splatting.splat_dense(gaussians, queries, FOOTPRINT)
+    window = splatting.splat(gaussians, queries, FOOTPRINT, radius)
+    variance = sigma**2 + 0.2**2 + 1e-4
+    amplitude = np.abs(gaussians.opacity[..., None] * gaussians.value).sum((0, 1, 2))
+    bound = amplitude * np.exp(-((radius + 0.5) ** 2) / (2 * variance))
+    assert np.all(np.abs(dense - window) <= bound[None] + 1e-5)
+
+
+def test_opacity_is_linear():
+    gaussians, queries = random_field(), random_queries()
+
+    def evaluate(opacity):
+        return splatting.splat(gaussians._replace(opacity=opacity), queries, FOOTPRINT, 2)
+
+    a, b = gaussians.opacity, random_field(9).opacity
+    chex.assert_trees_all_close(
+        evaluate(2 * a - 3 * b), 2 * evaluate(a) - 3 * evaluate(b), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_transparent_gaussians_are_not_there():
+    gaussians, queries = random_field(), random_queries()
+    poisoned = gaussians._replace(
+        opacity=gaussians.opacity.at[..., 1].set(0.0), value=gaussians.value.at[..., 1, :].set(1e6)
+    )
+    alone = jax.tree.map(lambda v: v[:, :, :1], gaussians)
+    for normalized in (False, True):
+        chex.assert_trees_all_close(
+            splatting.splat(poisoned, queries, FOOTPRINT, 2, normalized),
+            splatting.splat(alone, queries, FOOTPRINT, 2, normalized),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_translation_equivariance():
+    gaussians = random_field()
+    queries = random_queries() * 0.3 + 1.5
+    moved = jax.tree.map(
+        lambda v: jnp.pad(v, ((2, 0), (1, 0)) + ((0, 0),) * (v.ndim - 2)), gaussians
+    )
+    shift = jnp.array([[2.0, 1.0]])
+    for normalized in (False, True):
+        chex.assert_trees_all_close(
+            splatting.splat(moved, queries + shift, FOOTPRINT, 1, normalized),
+            splatting.splat(gaussians, queries, FOOTPRINT, 1, normalized),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_reflection_equivariance():
+    gaussians, queries = random_field(), random_queries()
+    flip = jnp.array([-1.0, 1.0])
+    mirrored = jax.tree.map(lambda v: v[::-1], gaussians)
+    mirrored = mirrored._replace(offset=mirrored.offset * flip[None, None, None], rho=-mirrored.rho)
+    mirrored_queries = queries * flip[None] + jnp.array([[HEIGHT - 1.0, 0.0]])
+    for normalized in (False, True):
+        chex.assert_trees_all_close(
+            splatting.splat(mirrored, mirrored_queries, FOOTPRINT, 2, normalized),
+            splatting.splat(gaussians, queries, FOOTPRINT, 2, normalized),
+            rtol=1e-3,
+            atol=1e-4,
+        )
+
+
+@given(st.floats(1, 30))
+def test_partition_of_unity(scale):
+    gaussians = random_field()._replace(value=jnp.full((HEIGHT, WIDTH, 2, 3), 0.37))
+    footprint = jnp.full(2, 0.4 / scale, jnp.float32)
+    constant = splatting.splat(gaussians, random_queries(), footprint, 1, normalized=True)
+    np.testing.assert_allclose(constant, 0.37, rtol=1e-5)
+
+
+def test_footprint_is_the_convolution_with_the_pixel():
+    # The average of the field over Gaussian-distributed positions is the field with the footprint.
+    gaussians = random_field(sigma=(0.3, 0.6))
+    footprint = jnp.array([0.4, 0.25])
+    nodes, weights = np.polynomial.hermite_e.hermegauss(15)
+    weights = weights / weights.sum()
+    query = jnp.array([2.3, 1.9])
+    offsets = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), -1).reshape(-1, 2)
+    samples = query[None] + jnp.asarray(offsets, jnp.float32) * footprint[None]
+    values = splatting.splat_dense(gaussians, samples, jnp.zeros(2))
+    average = jnp.sum(values * jnp.outer(weights, weights).ravel()[:, None].astype(jnp.float32), 0)
+    widened = splatting.splat_dense(gaussians, query[None], footprint)[0]
+    np.testing.assert_allclose(average, widened, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-20, 1e-3, 1e3, 1e20])
+@pytest.mark.parametrize("rho", [0.0, -1.0, 50.0, 1e20])
+@pytest.mark.parametrize("normalized", [False, True])
+def test_extreme_parameters_stay_finite(sigma, rho, normalized):
+    gaussians = random_field(count=1)
+    gaussians = gaussians._replace(
+        sigma=jnp.full_like(gaussians.sigma, sigma), rho=jnp.full_like(gaussians.rho, rho)
+    )
+    for footprint in (jnp.zeros(2), FOOTPRINT):
+
+        def loss(gaussians, queries, footprint=footprint):
+            return jnp.sum(splatting.splat(gaussians, queries, footprint, 2, normalized) ** 2)
+
+        value, gradients = jax.value_and_grad(loss, (0, 1))(gaussians, random_queries())
+        chex.assert_tree_all_finite((value, gradients))
+
+
+def test_the_vmapped_field_compiles_once_for_all_scales():
+    compiled = jax.jit(splatting.splat_grid, static_argnums=(4, 5))
+    for scale in (1.0, 3.3, 30.0):
+        ys = jnp.arange(8.0) / scale
+        compiled(random_field(), ys, ys, jnp.full(2, 0.4 / scale, jnp.float32), 1, True)
+    assert compiled._cache_size() == 1
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_the_oracle_keeps_the_type(dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        gaussians = jax.tree.map(lambda v: v.astype(dtype), random_field())
+        value = splatting.splat_dense(
+            gaussians, random_queries().astype(dtype), FOOTPRINT.astype(dtype)
+        )
+    assert value.dtype == dtype
