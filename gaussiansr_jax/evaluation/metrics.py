@@ -41,7 +41,13 @@ def shaved(image: np.ndarray, shave: int) -> np.ndarray:
 
 
 def psnr_y(output: Image, target: Image, shave: int = 0) -> float:
-    """Peak signal-to-noise ratio of the Y channel in dB, peak 255; inf for equal images."""
+    """Peak signal-to-noise ratio of the Y channel in dB, peak 255; inf for equal images.
+
+    Examples:
+      >>> black, grey = np.zeros((8, 8, 3)), np.full((8, 8, 3), 0.1)
+      >>> round(psnr_y(grey, black), 2)
+      21.32
+    """
     return _psnr(shaved(luma(output) - luma(target), shave), 255.0)
 
 

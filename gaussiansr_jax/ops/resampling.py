@@ -21,6 +21,12 @@ from jaxtyping import Array, ArrayLike, Float, Int
 def cubic_kernel(x: Float[Array, "..."], a: float) -> Float[Array, "..."]:
     """Keys' cubic convolution kernel with parameter `a`, support (-2, 2).
 
+    Examples:
+      It interpolates: 1 at 0, and 0 at all other integers.
+
+      >>> cubic_kernel(jnp.array([0.0, 0.5, 1.0, 2.0]), -0.5).tolist()
+      [1.0, 0.5625, 0.0, 0.0]
+
     References:
       R. Keys, "Cubic convolution interpolation for digital image processing", 1981.
     """
@@ -42,6 +48,11 @@ def cubic_taps(
 
     Returns:
       Indices clamped into [0, size), and weights that sum to 1.
+
+    Examples:
+      >>> index, weight = cubic_taps(jnp.array([0.5]), 4)
+      >>> index.tolist(), weight.tolist()
+      ([[0, 0, 1, 2]], [[-0.09375, 0.59375, 0.59375, -0.09375]])
     """
     first = jnp.floor(positions)
     taps = jnp.stack([first - 1, first, first + 1, first + 2], -1)
@@ -92,6 +103,11 @@ def antialiased_matrix(
 
     Raises:
       ValueError: unknown boundary.
+
+    Examples:
+      >>> matrix = antialiased_matrix(out_length=2, in_length=8, scale=4.0)
+      >>> matrix.shape, jnp.sum(matrix, axis=1).round(5).tolist()
+      ((2, 8), [1.0, 1.0])
     """
     scale = jnp.asarray(scale, jnp.float32)
     size = jnp.asarray(in_length if in_size is None else in_size, jnp.float32)
@@ -152,6 +168,10 @@ def resize(
     """Resizes a whole image as MATLAB's `imresize` ("symmetric") or Pillow ("renormalize") does.
 
     Up or down, antialiased when reducing. The result is neither rounded nor clipped.
+
+    Examples:
+      >>> resize(jnp.full((6, 9, 3), 0.25), (2, 3)).shape
+      (2, 3, 3)
     """
     height, width = image.shape[:2]
     rows = antialiased_matrix(size[0], height, height / size[0], boundary=boundary)

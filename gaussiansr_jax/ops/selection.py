@@ -36,6 +36,16 @@ def class_weights(
 
     Raises:
       ValueError: unknown mode, or noise given to a deterministic mode.
+
+    Examples:
+      >>> logits = jnp.array([0.0, 1.0, 3.0])
+      >>> class_weights(logits, "argmax").tolist()
+      [0.0, 0.0, 1.0]
+      >>> [round(float(weight), 2) for weight in class_weights(logits, "expectation")]
+      [0.04, 0.11, 0.84]
+      >>> noise = gumbel_noise(jax.random.key(0), logits.shape)
+      >>> float(class_weights(logits, "soft", temperature=0.5, noise=noise).sum().round(5))
+      1.0
     """
     if mode not in MODES:
         raise ValueError(f"selection mode {mode!r} is not one of {', '.join(MODES)}")
@@ -59,5 +69,11 @@ def _one_hot_of_largest(logits: Float[Array, "... kernels"]) -> Float[Array, "..
 def select(
     weights: Float[Array, "... kernels"], bank: Float[Array, "kernels parameters"]
 ) -> Float[Array, "... parameters"]:
-    """The kernel parameters of each pixel: the class-weighted sum over the bank, float32."""
+    """The kernel parameters of each pixel: the class-weighted sum over the bank, float32.
+
+    Examples:
+      >>> bank = jnp.array([[0.2, 0.2], [1.0, 3.0]])
+      >>> [round(float(sigma), 2) for sigma in select(jnp.array([0.5, 0.5]), bank)]
+      [0.6, 1.6]
+    """
     return jnp.matmul(weights, bank, precision=jax.lax.Precision.HIGHEST)

@@ -172,6 +172,21 @@ def splat(
 
     Returns:
       `splat_dense` up to the truncation stated at the top of this module.
+
+    Examples:
+      One LR pixel that carries the value 2, σ = 1 LR pixel, seen from its center and from 1 away.
+
+      >>> one = Gaussians(
+      ...     offset=jnp.zeros((1, 1, 1, 2)),
+      ...     sigma=jnp.ones((1, 1, 1, 2)),
+      ...     rho=jnp.zeros((1, 1, 1)),
+      ...     opacity=jnp.ones((1, 1, 1)),
+      ...     value=jnp.full((1, 1, 1, 1), 2.0),
+      ... )
+      >>> queries = jnp.array([[0.0, 0.0], [0.0, 1.0]])
+      >>> field = splat(one, queries, footprint=jnp.zeros(2), radius=1)
+      >>> [round(float(value), 3) for value in field[:, 0]]
+      [2.0, 1.213]
     """
     size = gaussians.rho.shape[:2] if size is None else size
     side = 2 * radius + 1

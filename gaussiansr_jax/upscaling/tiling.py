@@ -38,6 +38,10 @@ def bucket(length: int, smallest: int, largest: int) -> int:
       length: what is to be padded, at most `largest`.
       smallest: the smallest padded length s, a power of two.
       largest: the largest padded length.
+
+    Examples:
+      >>> [bucket(n, smallest=32, largest=512) for n in (20, 33, 49, 500)]
+      [32, 48, 64, 512]
     """
     size = smallest
     while size < length:

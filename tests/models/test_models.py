@@ -10,6 +10,7 @@ import pytest
 
 from gaussiansr_jax import models
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.models.build import ENCODERS
 from gaussiansr_jax.ops.coordinates import grid_positions, grid_queries
 
 ENCODER = {"name": "edsr-baseline", "channels": 16, "blocks": 1}
@@ -219,3 +220,25 @@ def test_a_complete_config_names_every_setting_and_builds_the_same_model(head):
     assert all(whole["head"][name] == value for name, value in head.items())
     fields = {field.name for field in dataclasses.fields(models.build(config).head)}
     assert set(whole["head"]) == (fields - {"parent", "dtype"}) | set(head)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_keeps_padding_out_and_knows_its_radius(name):
+    small = {
+        "edsr-baseline": {"channels": 8, "blocks": 2},
+        "edsr-large": {"channels": 8, "blocks": 2},
+    }
+    config = {"encoder": {"name": name, **small.get(name, {})}, "head": {"name": "direct"}}
+    encoder = models.build(config).encoder
+    side = min(2 * encoder.radius + 3, 24)
+    lr = jax.random.uniform(jax.random.key(5), (1, side, side, 3), minval=-1.0)
+    params = jax.jit(encoder.init)(jax.random.key(0), lr)
+    features = jax.jit(encoder.apply)(params, lr)
+    assert features.shape[:3] == lr.shape[:3] and float(features.std()) > 1e-4
+    padded = jnp.pad(lr, ((0, 0), (0, 5), (0, 2), (0, 0)))
+    valid = jax.jit(encoder.apply)(params, padded, jnp.array([[side, side]]))[:, :side, :side]
+    np.testing.assert_allclose(valid, features, atol=1e-4)
+    # A pixel at the corner changes nothing beyond the radius.
+    changed = jax.jit(encoder.apply)(params, lr.at[0, 0, 0].set(1.0)) - features
+    reach = np.argwhere(np.abs(np.array(changed[0])).max(-1) > 1e-7).max()
+    assert 0 < reach <= encoder.radius
