@@ -12,16 +12,23 @@ from typing import TYPE_CHECKING
 from gaussiansr_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from gaussiansr_jax.loading import load
     from gaussiansr_jax.models import build
-    from gaussiansr_jax.upscaling.upscaler import Upscaler, load
+    from gaussiansr_jax.upscaling.upscaler import Upscaler
+    from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
-__all__ = ["Upscaler", "UserError", "__version__", "build", "load"]
+__all__ = ["DEFAULT_WEIGHTS", "Upscaler", "UserError", "__version__", "build", "load"]
 try:
     __version__ = metadata.version("gaussiansr-jax")
 except metadata.PackageNotFoundError:  # used from its source folder, not installed
     __version__ = "unknown"
 
-_LAZY = {"Upscaler": "upscaling.upscaler", "build": "models", "load": "loading"}
+_LAZY = {
+    "DEFAULT_WEIGHTS": "weights",
+    "Upscaler": "upscaling.upscaler",
+    "build": "models",
+    "load": "loading",
+}
 
 
 def __getattr__(name: str):

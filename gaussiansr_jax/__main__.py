@@ -33,5 +33,10 @@ def main(argv: list[str] | None = None) -> None:
     args.main(args)
 
 
-if __name__ == "__main__":
+def console() -> None:
+    """The `gaussiansr` command; errors become one line."""
     run_cli(main)
+
+
+if __name__ == "__main__":
+    console()

@@ -10,7 +10,7 @@ import pytest
 
 from gaussiansr_jax import models
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.models.build import ENCODERS
+from gaussiansr_jax.models.registry import ENCODERS
 from gaussiansr_jax.ops.coordinates import grid_positions, grid_queries
 
 ENCODER = {"name": "edsr-baseline", "channels": 16, "blocks": 1}
