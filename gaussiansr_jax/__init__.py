@@ -6,7 +6,7 @@ upscaler = gsr.load("gaussiansr-edsr-baseline")
 image = upscaler.upscale(image, scale=3.7)
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from gaussiansr_jax.errors import UserError
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
 __all__ = ["DEFAULT_WEIGHTS", "Upscaler", "UserError", "__version__", "build", "load"]
-try:
-    __version__ = metadata.version("gaussiansr-jax")
-except metadata.PackageNotFoundError:  # used from its source folder, not installed
-    __version__ = "unknown"
+__version__ = "0.2.0"
 
 _LAZY = {
     "DEFAULT_WEIGHTS": "weights",
