@@ -1,6 +1,7 @@
 """Weak and strong scaling of the training step over the devices of one host.
 
-    python benchmarks/scaling.py [--head NAME] [--steps N] [--scaling weak strong] [--json FILE]
+    python benchmarks/scaling.py [--head NAME] [--steps N] [--scaling weak strong]
+        [--devices 1 2 4 8] [--json FILE]
 
 Measures on 1, 2, 4, … of the devices: the step at batch 16 per device (weak) and at a global batch
 of 64 (strong), everything included (sampling, forward, backward, all-reduce, Adam, EMA). Compute is
@@ -26,6 +27,7 @@ from ml_collections import ConfigDict
 from gaussiansr_jax import models
 from gaussiansr_jax.data.pool import Pool, build_pool
 from gaussiansr_jax.data.sources import find_images
+from gaussiansr_jax.models.build import HEADS
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.config import default_config, sample_settings
@@ -33,6 +35,7 @@ from gaussiansr_jax.training.optimizer import build_optimizer
 from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step
 
 WEAK_BATCH, STRONG_BATCH = 16, 64
+TINY_BATCHES = 2, 16
 REPEATS = 5
 
 
@@ -135,21 +138,28 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
+def powers_of_two(most: int) -> list[int]:
+    """1, 2, 4, … up to `most`."""
+    return [2**i for i in range(most.bit_length())]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Prints the check and the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--head", default="gaussiansr", choices=list(models.HEADS))
+    parser.add_argument("--head", default="gaussiansr", choices=list(HEADS))
     parser.add_argument("--steps", type=int, default=300, help="steps of one dispatch")
     parser.add_argument(
         "--scaling", nargs="+", default=["weak", "strong"], choices=["weak", "strong"]
     )
+    parser.add_argument("--devices", nargs="+", type=int, help="default: 1, 2, 4, … up to all")
     parser.add_argument("--json", help="write the figures to this file")
     parser.add_argument("--tiny", action="store_true", help="a small model, for CPUs")
     args = parser.parse_args(argv)
 
     config = base_config(args.head, args.tiny)
     devices = jax.local_devices()
-    counts = [2**i for i in range(len(devices).bit_length())]
+    counts = args.devices or powers_of_two(len(devices))
+    weak_batch, strong_batch = TINY_BATCHES if args.tiny else (WEAK_BATCH, STRONG_BATCH)
     kind = devices[0].device_kind
     print(f"{len(devices)} x {kind}, jax {jax.__version__}, head {args.head}")
 
@@ -170,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     for kind_of_scaling in args.scaling:
         alone = {}
         for count in counts:
-            total = WEAK_BATCH * count if kind_of_scaling == "weak" else STRONG_BATCH
+            total = weak_batch * count if kind_of_scaling == "weak" else strong_batch
             share = total // count
             if share not in alone:
                 alone[share] = setting.step_ms(devices[:1], share, steps)

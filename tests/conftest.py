@@ -1,6 +1,7 @@
 """Shared set-up: eight CPU devices, quick compilation, strict JAX, the optional reference data."""
 
 import os
+import time
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = (
@@ -21,6 +22,28 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 settings.register_profile("default", deadline=None, max_examples=15, derandomize=True)
 settings.load_profile("default")
+
+_DAYS_KEPT = 7
+
+
+def pytest_configure(config):
+    """Lets all workers and their subprocesses share compiled programs, also with later runs.
+
+    They lie in pytest's own cache, which `pytest --cache-clear` empties; what is a week old goes.
+    """
+    own = config.cache.mkdir("jax")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own))
+    # Small programs too: the tests run thousands of them.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    seconds = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
+    if not hasattr(config, "workerinput"):  # not in the workers of pytest-xdist
+        old = time.time() - _DAYS_KEPT * 86400
+        for entry in own.iterdir():
+            if entry.stat().st_mtime < old:
+                entry.unlink()
+
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

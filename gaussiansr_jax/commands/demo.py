@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gaussiansr_jax import images, loading
 from gaussiansr_jax.commands.startup import start_jax
-from gaussiansr_jax.evaluation import protocol
+from gaussiansr_jax.evaluation import imresize, protocol
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
 HELP = "Super-resolve a photograph that comes with scikit-image, beside bicubic and the truth."
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
     lr, hr = protocol.make_pair(photograph(), SCALE)
     print(f"super-resolving {lr.shape[1]}x{lr.shape[0]} to {hr.shape[1]}x{hr.shape[0]} pixels …")
     output = upscaler.upscale(lr, size=hr.shape[:2])
-    bicubic = protocol.resize_matlab(lr, hr.shape[:2])
+    bicubic = imresize.resize_matlab(lr, hr.shape[:2])
     scores = {
         "bicubic": protocol.score(bicubic / 255, hr, SCALE)["psnr_y"],
         "ours": protocol.score(output / 255, hr, SCALE)["psnr_y"],

@@ -10,19 +10,17 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.evaluation import metrics
-from gaussiansr_jax.ops import coordinates, resampling
+from gaussiansr_jax.evaluation.imresize import resize_matlab
+from gaussiansr_jax.ops import coordinates
 
 Image8 = UInt8[np.ndarray, "H W 3"]
 # LR image in 8 bits and output size (h, w) to float output in [0, 1].
 Upscale = Callable[[Image8, tuple[int, int]], Float[np.ndarray, "h w 3"]]
-
-_resize = jax.jit(resampling.resize, static_argnames=("size", "boundary"))
 
 
 def cut_size(hr_size: tuple[int, int], scale: float) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -39,30 +37,6 @@ def cut_size(hr_size: tuple[int, int], scale: float) -> tuple[tuple[int, int], t
             "evaluate at a smaller scale or on larger images"
         )
     return lr_size, coordinates.output_size(lr_size, (scale, scale))
-
-
-def resize_float(
-    image: Float[np.ndarray, "H W 3"], size: tuple[int, int]
-) -> Float[np.ndarray, "h w 3"]:
-    """MATLAB's `imresize(image, size, "bicubic")`: antialiased; neither rounded nor clipped.
-
-    It runs on the host: GPUs take long to compile it, for each new size again.
-    """
-    with jax.default_device(_host()):
-        return np.array(_resize(image.astype(np.float32), size=tuple(size), boundary="symmetric"))
-
-
-def resize_matlab(image: Image8, size: tuple[int, int]) -> Image8:
-    """`resize_float` of an 8-bit image, rounded to 8 bits."""
-    return np.rint(np.clip(resize_float(image, size), 0, 255)).astype(np.uint8)
-
-
-def _host() -> jax.Device | None:
-    """The CPU, or None, the default device, where JAX was told to leave it out."""
-    try:
-        return jax.local_devices(backend="cpu")[0]
-    except RuntimeError:
-        return None
 
 
 def make_pair(hr: Image8, scale: float, lr: Image8 | None = None) -> tuple[Image8, Image8]:

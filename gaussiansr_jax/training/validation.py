@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
+from gaussiansr_jax.evaluation.imresize import resize_float, resize_matlab
 from gaussiansr_jax.evaluation.metrics import psnr_y
-from gaussiansr_jax.evaluation.protocol import resize_float, resize_matlab
 from gaussiansr_jax.files import atomic_write
 from gaussiansr_jax.models import SuperResolver
 from gaussiansr_jax.ops.coordinates import grid_positions

@@ -4,7 +4,7 @@ import tiny_model
 from PIL import Image
 
 from gaussiansr_jax import UserError, images
-from gaussiansr_jax.evaluation import protocol, report
+from gaussiansr_jax.evaluation import imresize, protocol, report
 
 
 @pytest.mark.parametrize(
@@ -40,23 +40,7 @@ def test_pair_is_cut_at_the_top_left_and_rounded():
     assert lr.dtype == np.uint8
     assert lr.shape == (8, 10, 3)
     np.testing.assert_array_equal(cut, hr[:32, :40])
-    np.testing.assert_array_equal(lr, protocol.resize_matlab(hr[:32, :40], (8, 10)))
-
-
-def test_matlab_weights_by_hand():
-    # Halving: the kernel spans 8 pixels at distances 1/4, 3/4, 5/4, 7/4 of its unit on each side.
-    # Keys' cubic with a = -1/2 is 111, 29, -9, -3 (in 1/256) there. A step from 0 to 200 gives the
-    # sums over its one side, and at the image's borders, as it is mirrored, no change.
-    hr = np.zeros((16, 16, 3), np.uint8)
-    hr[:, 8:] = 200
-    row = np.array([0, 0, -3, 17, 239, 259, 256, 256]) * 200 / 256
-    lr = protocol.resize_matlab(hr, (8, 8))
-    np.testing.assert_array_equal(lr[3, :, 0], np.clip(np.rint(row), 0, 255))
-    # A bright first column counts twice where the kernel reaches over the border.
-    hr = np.zeros((16, 16, 3), np.uint8)
-    hr[:, 0] = 100
-    lr = protocol.resize_matlab(hr, (8, 8))
-    np.testing.assert_array_equal(lr[3, :3, 0], np.rint([(111 + 29) * 100 / 256, 0, 0]))
+    np.testing.assert_array_equal(lr, imresize.resize_matlab(hr[:32, :40], (8, 10)))
 
 
 def test_ready_made_lr_is_used():
@@ -78,7 +62,7 @@ def test_folder_means_and_bicubic(tmp_path):
         Image.fromarray(tiny_model.photo(40, 45, seed)).save(tmp_path / f"{name}.png")
 
     def upscale(lr, size):
-        return protocol.resize_matlab(lr, size) / 255
+        return imresize.resize_matlab(lr, size) / 255
 
     files = images.find([tmp_path])
     scores = protocol.evaluate_folder(upscale, files, 2, images.read_rgb)
@@ -108,7 +92,7 @@ def test_folder_names_the_bad_image(tmp_path):
 
 def test_bicubic_gives_the_figures_of_the_literature(shared):
     def upscale(lr, size):
-        return protocol.resize_matlab(lr, size) / 255
+        return imresize.resize_matlab(lr, size) / 255
 
     files = images.find([shared / "data" / "Set5"])
     scores = protocol.evaluate_folder(upscale, files, 4, images.read_rgb)

@@ -1,23 +1,11 @@
 """A model and a data set so small that a step takes milliseconds."""
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache as compilation_cache_module
 from ml_collections import ConfigDict
 from PIL import Image
 
 from gaussiansr_jax.training.config import default_config
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Most of these tests compile the same step, which takes far longer than to run it."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", before)
-    compilation_cache_module.reset_cache()
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,18 @@
 """The loop as a whole: learning, resuming, stopping."""
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -150,27 +153,49 @@ def test_an_infinite_state_is_never_saved(config, tmp_path):
 
 def command(folder, workdir, *arguments):
     names = f"--config.source=folder:{folder}", f"--workdir={workdir}"
-    line = [sys.executable, "train.py", "--config=configs/quickstart.py", *names, *arguments]
-    environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(
-        line, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    return ["train.py", "--config=configs/quickstart.py", *names, *arguments]
+
+
+def start(line):
+    """A training run as a process, on one device, compiled as quickly as the tests are."""
+    flags = "--xla_backend_optimization_level=0"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, *line], cwd=ROOT, env=environment, text=True, **pipes)
 
 
 def test_sigterm_saves_and_exits_0(folder, tmp_path):
-    small = "--config.tile_size=48 --config.lr_size=8 --config.query_size=8 --config.val_images=0"
-    process = command(folder, tmp_path, *small.split(), "--config.log_every=1")
+    small = {"tile_size": 48, "lr_size": 8, "query_size": 8, "val_images": 0, "log_every": 1}
+    small |= {"model.encoder.blocks": 1, "model.encoder.channels": 8, "batch_size": 2}
+    options = [f"--config.{name}={value}" for name, value in small.items()]
+    process = start(command(folder, tmp_path, *options))
+    file = tmp_path / "metrics.jsonl"
     while process.poll() is None:
-        file = tmp_path / "metrics.jsonl"
         if file.exists() and file.read_text().count("\n") > 2:
             process.send_signal(signal.SIGTERM)
             break
-    out, err = process.communicate(timeout=60)
+        time.sleep(0.1)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "stopped by SIGTERM at step" in out and "run the same command again" in out
     assert "Traceback" not in err
     steps = [int(path.name) for path in (tmp_path / "checkpoints" / "latest").glob("[0-9]*")]
     assert steps and f"at step {max(steps)};" in out
+
+
+@pytest.fixture
+def train_script(monkeypatch):
+    """Runs train.py's command line in this process."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(str(ROOT))
+    script = importlib.import_module("train")
+
+    def run(line):
+        monkeypatch.setattr(sys, "argv", line)  # where the flags of a config look
+        script.main(script.parse(line))
+
+    with flagsaver.flagsaver():
+        yield run
 
 
 @pytest.mark.parametrize(
@@ -183,9 +208,16 @@ def test_sigterm_saves_and_exits_0(folder, tmp_path):
         (["--config.scale_range=(1,30)"], "larger than tile_size"),
     ],
 )
-def test_bad_settings_are_one_sentence(folder, tmp_path, arguments, words):
-    process = command(folder, tmp_path, *arguments)
-    _, err = process.communicate(timeout=60)
+def test_bad_settings_are_one_sentence(train_script, folder, tmp_path, arguments, words):
+    with pytest.raises(UserError) as error:
+        train_script(command(folder, tmp_path, *arguments))
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bad_setting_ends_the_process_with_one_line(folder, tmp_path):
+    process = start(command(folder, tmp_path, "--config.model.head.name=nerf"))
+    out, err = process.communicate(timeout=300)
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert process.returncode == 1 and len(lines) == 1 and words in lines[0], err
-    assert "Traceback" not in err and not list(tmp_path.iterdir())
+    assert process.returncode == 1 and len(lines) == 1 and "'nerf'" in lines[0], err
+    assert "Traceback" not in err and not out and not list(tmp_path.iterdir())
