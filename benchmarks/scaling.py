@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 from gaussiansr_jax import models
 from gaussiansr_jax.data.pool import Pool, build_pool
 from gaussiansr_jax.data.sources import find_images
-from gaussiansr_jax.models.build import HEADS
+from gaussiansr_jax.models.registry import HEADS
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.config import default_config, sample_settings
