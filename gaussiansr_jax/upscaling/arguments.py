@@ -7,10 +7,12 @@ import numpy as np
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.ops import coordinates
+from gaussiansr_jax.upscaling.tiling import Axis
 
 MAX_SCALE = 30.0
 Scale = float | tuple[float, float]
 Size = tuple[int, int]
+Grid = tuple[Axis, Axis]  # output pixels: rows, columns
 
 
 def check_image(image: Any) -> np.ndarray:
@@ -32,7 +34,7 @@ def requested_size(lr_size: Size, scale: Scale | None, size: Size | None) -> Siz
     if (scale is None) == (size is None):
         raise UserError("give either scale or size")
     if size is None:
-        scales = tuple(scale) if isinstance(scale, tuple | list) else (scale, scale)
+        scales = _per_axis(scale)
     else:
         if len(size) != 2 or any(int(n) != n or n < 1 for n in size):
             raise UserError(f"size must be (height, width) in whole pixels, not {size}")
@@ -44,3 +46,44 @@ def requested_size(lr_size: Size, scale: Scale | None, size: Size | None) -> Siz
             f"scales go from 1 to {MAX_SCALE:g}"
         )
     return (int(size[0]), int(size[1])) if size else coordinates.output_size(lr_size, scales)
+
+
+def requested_view(
+    lr_size: Size,
+    corner: tuple[float, float],
+    view_size: Size,
+    scale: Scale | None,
+    size: Size | None,
+) -> Grid:
+    """The part of the output that a view shows.
+
+    Args:
+      lr_size: of the image.
+      corner: the view's first row and column, in output pixels.
+      view_size: its height and width in output pixels.
+      scale: of the output, not rounded to whole output pixels.
+      size: of the whole output, in place of `scale`.
+
+    Raises:
+      UserError: not such a scale or size, or the view reaches beyond the image.
+    """
+    whole, slack = requested_size(lr_size, scale, size), 0
+    if size is None:
+        # Of an output that is not rounded the last pixel may lie half outside.
+        slack, scales = 1, _per_axis(scale)
+        whole = tuple(lr * s for lr, s in zip(lr_size, scales, strict=True))
+    else:
+        scales = tuple(out / lr for out, lr in zip(size, lr_size, strict=True))
+    axes = tuple(map(Axis, scales, corner, view_size))
+    for (_, first, count), length in zip(axes, whole, strict=True):
+        inside = math.isfinite(first) and 0 <= first and first + count <= length + slack
+        if int(count) != count or count < 1 or not inside:
+            raise UserError(
+                f"a view of {view_size[1]}x{view_size[0]} at ({corner[1]:g}, {corner[0]:g}) is not "
+                f"inside an output of {whole[1]:g}x{whole[0]:g}"
+            )
+    return axes
+
+
+def _per_axis(scale: Scale) -> tuple[float, float]:
+    return tuple(scale) if isinstance(scale, tuple | list) else (scale, scale)

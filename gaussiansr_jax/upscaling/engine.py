@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gaussiansr_jax import models, weights
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.ops import splatting
 from gaussiansr_jax.upscaling import tiling
 from gaussiansr_jax.upscaling.arguments import Size
 
@@ -55,6 +57,7 @@ class Engine:
         self._encoding_params = jax.device_put(encoding)
         self._encode = jax.jit(self._encode_fn)
         self._at_scale = jax.jit(self._at_scale_fn)
+        self._gaussians = jax.jit(self._gaussians_fn, static_argnames="size")
         self._render = jax.jit(self._render_fn, static_argnames="as_uint8")
         self._render_whole = jax.jit(
             self._render_whole_fn, static_argnames=("size", "scale", "as_uint8")
@@ -78,6 +81,21 @@ class Engine:
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:
         """What all blocks of an output whose pixels are `cell` [1, 2] LR pixels have in common."""
         return self._at_scale(self._rendering_params, field, cell)
+
+    def gaussians(self, field: Any, corner: Size, size: Size) -> splatting.Gaussians:
+        """The Gaussians of some LR pixels of the one image in `field`, without their values.
+
+        Args:
+          field: what `encode` returned.
+          corner: first row and column.
+          size: rows and columns.
+
+        Raises:
+          UserError: the field of this model does not consist of Gaussians.
+        """
+        if not hasattr(self.model.head, "gaussians") or not self.model.tileable:
+            raise UserError("this model has no Gaussians to show; choose one that has")
+        return self._gaussians(field, np.array(corner, np.int32), size=size)
 
     @property
     def rim(self) -> int:
@@ -129,6 +147,15 @@ class Engine:
 
     def _at_scale_fn(self, params, field, cell):
         return self.model.apply({"params": params}, field, cell, method="at_scale")
+
+    def _gaussians_fn(self, field, corner, size):
+        gaussians = self.model.head.gaussians(field)
+
+        def cut(x):
+            start = (corner[0], corner[1], *(0,) * (x.ndim - 3))
+            return jax.lax.dynamic_slice(x[0], start, (*size, *x.shape[3:]))
+
+        return jax.tree.map(cut, gaussians._replace(value=gaussians.opacity[..., None]))
 
     def _render_fn(self, params, field, ys, xs, cell, as_uint8):
         def one_block(grid):

@@ -3,19 +3,20 @@
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.upscaling import arguments, tiling
-from gaussiansr_jax.upscaling.arguments import Scale, Size
+from gaussiansr_jax.upscaling.arguments import Grid, Scale, Size
 from gaussiansr_jax.upscaling.engine import Engine
 from gaussiansr_jax.upscaling.memory import available_bytes, is_out_of_memory
+from gaussiansr_jax.upscaling.tiling import Axis
 
 # Encoded tiles that are kept for the next scale, in all.
 KEPT_FIELD_BYTES = 2**31
@@ -26,20 +27,63 @@ _COPYING = ThreadPoolExecutor(_IN_FLIGHT, "copying")
 _Span = tuple[int, int]  # first LR pixel and number of LR pixels along an axis
 # First output row and the one after the last, and likewise the columns.
 _Place = tuple[tuple[int, int], tuple[int, int]]
+# Told the part of the output that is done, 0 to 1; what it raises stops the work.
+Progress = Callable[[float], None]
+
+
+class Tile(NamedTuple):
+    """A piece of the image that is encoded by itself.
+
+    Attributes:
+      rows: its first LR row and the number of its rows.
+      cols: likewise the columns.
+    """
+
+    rows: _Span
+    cols: _Span
+
+
+class TileOfView(NamedTuple):
+    """What a view shows of one tile, in output pixels from the view's corner."""
+
+    tile: Tile
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 class Prepared:
-    """An image that is encoded once and rendered at many scales (`Upscaler.prepare`)."""
+    """An image that is encoded once and rendered at many scales (`Upscaler.prepare`).
 
-    def __init__(self, engine: Engine, image: Any, kept_bytes: int = KEPT_FIELD_BYTES):
-        """Checks the image; encodes nothing yet. `encode` keeps at most `kept_bytes`."""
+    Attributes:
+      image: as it was given, checked.
+      engine: the model.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        image: Any,
+        kept_bytes: int = KEPT_FIELD_BYTES,
+        fields: MutableMapping[Tile, Any] | None = None,
+    ):
+        """Checks the image; encodes nothing yet.
+
+        Args:
+          engine: the model.
+          image: as `Upscaler.upscale` takes it.
+          kept_bytes: of device memory, what `encode` keeps at most.
+          fields: where encoded tiles are kept as they come, such as a cache that several images
+            share and that forgets some of them; by default only `encode` keeps any.
+        """
         self.image = arguments.check_image(image)
         self._kept_bytes = kept_bytes
-        self._engine = engine
+        self.engine = engine
         # Smaller after memory ran out, for this image alone.
         self._tile, self._block = engine.tile, engine.block
-        self._fields: dict[tuple, Any] = {}
-        self._keep = False
+        self._fields = {} if fields is None else fields
+        self._keep = fields is not None
 
     def encode(self) -> "Prepared":
         """Encodes the image now, and keeps the result if it fits the device comfortably."""
@@ -47,21 +91,112 @@ class Prepared:
         self._retry(self._encode_all)
         return self
 
-    def render(self, scale: Scale | None = None, *, size: Size | None = None) -> np.ndarray:
-        """The image at one scale or size; arguments, result and errors as `Upscaler.upscale`."""
+    def render(
+        self,
+        scale: Scale | None = None,
+        *,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """The image at one scale or size.
+
+        Args:
+          scale: as for `Upscaler.upscale`, and so are `size`, the result and the errors.
+          size: in place of `scale`.
+          progress: called before each piece of work with the part of the output that is done, from
+            0 to 1; what it raises stops the work.
+        """
         lr_size = self.image.shape[:2]
         uniform = scale if isinstance(scale, int | float) else None
         size = arguments.requested_size(lr_size, scale, size)
         check_memory((*size, 3), self.image.itemsize)
-        if self._engine.model.tileable:
-            return self._retry(partial(self._render, size))
-        return self._retry(partial(self._render_whole, size, uniform))
+        if not self.engine.model.tileable:
+            return self._retry(partial(self._render_whole, size, uniform))
+        axes = zip(lr_size, size, strict=True)
+        grid = tuple(Axis(out / lr, 0, out) for lr, out in axes)
+        return self._retry(partial(self._render, grid, progress or _silent))
 
-    def _render(self, size: Size) -> np.ndarray:
-        out = np.empty((*size, 3), self.image.dtype)
+    def render_view(
+        self,
+        top: float,
+        left: float,
+        height: int,
+        width: int,
+        scale: Scale | None = None,
+        *,
+        size: Size | None = None,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """A part of the image at one scale or size; only the tiles in view are encoded.
+
+        With `size` it is exactly `render(size=size)[top : top + height, left : left + width]`.
+        `render(scale)` rounds the output's size and so, slightly, the scale; here the scale is
+        taken as it is, and output pixel (Y, X) lies at ((Y, X) + 0.5) / scale - 0.5.
+
+        Args:
+          top: first row, in output pixels; a fraction shifts the grid.
+          left: first column, likewise.
+          height: output pixels.
+          width: output pixels.
+          scale: as for `render`.
+          size: of the whole output, in place of `scale`.
+          progress: as for `render`.
+
+        Returns:
+          [height, width, 3] of the image's kind.
+
+        Raises:
+          UserError: the view is not inside the image, the model can only render whole images, or as
+            `render`.
+        """
+        grid = self._grid(top, left, height, width, scale, size)
+        check_memory((height, width, 3), self.image.itemsize)
+        return self._retry(partial(self._render, grid, progress or _silent))
+
+    def view_tiles(
+        self,
+        top: float,
+        left: float,
+        height: int,
+        width: int,
+        scale: Scale | None = None,
+        *,
+        size: Size | None = None,
+    ) -> list[TileOfView]:
+        """The tiles that `render_view` with these arguments needs, and what it shows of each."""
+        grid = self._grid(top, left, height, width, scale, size)
+        return [
+            TileOfView(
+                Tile(row[:2], col[:2]),
+                row.out_start,
+                col.out_start,
+                row.out_stop - row.out_start,
+                col.out_stop - col.out_start,
+            )
+            for row, col in self._windows(grid)
+        ]
+
+    def encode_tile(self, tile: Tile) -> Any:
+        """The encoded tile, once it is computed, from or for `fields`."""
+        return self._retry(lambda: jax.block_until_ready(self._field(*tile)))
+
+    def padded_size(self, tile: Tile) -> Size:
+        """Height and width of the array that stands for the tile on the device."""
+        lengths = (tile.rows[1], tile.cols[1])
+        return tuple(tiling.bucket(n, self.engine.smallest, self._tile) for n in lengths)
+
+    def _grid(self, top, left, height, width, scale, size) -> Grid:
+        if not self.engine.model.tileable:
+            raise UserError("this model renders whole images only; choose another one for views")
+        lr_size = self.image.shape[:2]
+        return arguments.requested_view(lr_size, (top, left), (height, width), scale, size)
+
+    def _render(self, grid: Grid, progress: Progress) -> np.ndarray:
+        rows, cols = grid
+        out = np.empty((rows.count, cols.count, 3), self.image.dtype)
         pending = deque()
         try:
-            for places, values in self._blocks(size):
+            for places, values in self._blocks(grid, progress):
                 values.copy_to_host_async()
                 pending.append(_COPYING.submit(_store, out, places, values))
                 if len(pending) >= _IN_FLIGHT:
@@ -70,22 +205,24 @@ class Prepared:
                 copied.result()
         finally:
             wait(pending)  # after an error, they hold memory of the device
+        progress(1.0)
         return out
 
     def _render_whole(self, size: Size, scale: float | None) -> np.ndarray:
         height, width = self.image.shape[:2]
         field = self._field((0, height), (0, width))
         as_uint8 = self.image.dtype == np.uint8
-        return np.array(self._engine.render_whole(field, size, scale, as_uint8))
+        return np.array(self.engine.render_whole(field, size, scale, as_uint8))
 
-    def _blocks(self, size: Size) -> Iterator[tuple[list[_Place], jax.Array]]:
+    def _blocks(self, grid: Grid, progress: Progress) -> Iterator[tuple[list[_Place], jax.Array]]:
         """Places of a few blocks in the output, and their values on the device."""
-        engine = self._engine
-        scales = [out / lr for out, lr in zip(size, self.image.shape[:2], strict=True)]
-        cell = np.array([[1 / s for s in scales]], np.float32)
+        engine, done, total = self.engine, 0, grid[0].count * grid[1].count
+        (scale_y, top, _), (scale_x, left, _) = grid
+        cell = np.array([[1 / scale_y, 1 / scale_x]], np.float32)
         as_uint8 = self.image.dtype == np.uint8
-        for rows, cols in self._windows(size):
-            field = self._field((rows.start, rows.length), (cols.start, cols.length))
+        for rows, cols in self._windows(grid):
+            progress(done / total)
+            field = self._field(rows[:2], cols[:2])
             field = engine.at_scale(field, cell)
             vertical = tiling.blocks(rows.out_start, rows.out_stop, self._block)
             horizontal = tiling.blocks(cols.out_start, cols.out_stop, self._block)
@@ -95,48 +232,50 @@ class Prepared:
                 count = engine.blocks_at_once if len(places) >= engine.blocks_at_once else 1
                 some, places = places[:count], places[count:]
                 ys = [
-                    engine.positions(self._block, top, scales[0], rows.start)
-                    for (top, _), _ in some
+                    engine.positions(self._block, top + y, scale_y, rows.start)
+                    for (y, _), _ in some
                 ]
                 xs = [
-                    engine.positions(self._block, left, scales[1], cols.start)
-                    for _, (left, _) in some
+                    engine.positions(self._block, left + x, scale_x, cols.start)
+                    for _, (x, _) in some
                 ]
+                progress(done / total)
                 yield some, engine.render(field, np.stack(ys), np.stack(xs), cell, as_uint8)
+                done += sum((y1 - y0) * (x1 - x0) for (y0, y1), (x0, x1) in some)
 
-    def _windows(self, size: Size) -> list[tuple[tiling.Window, tiling.Window]]:
-        engine, (height, width) = self._engine, self.image.shape[:2]
-        rows = tiling.windows(height, size[0], self._tile, engine.halo)
-        cols = tiling.windows(width, size[1], self._tile, engine.halo)
+    def _windows(self, grid: Grid) -> list[tuple[tiling.Window, tiling.Window]]:
+        engine, (height, width) = self.engine, self.image.shape[:2]
+        rows = tiling.windows(height, grid[0], self._tile, engine.halo)
+        cols = tiling.windows(width, grid[1], self._tile, engine.halo)
         return [(row, col) for row in rows for col in cols]
 
     def _field(self, rows: _Span, cols: _Span) -> Any:
         """The encoded piece of the image, kept if fields are kept."""
-        if (rows, cols) in self._fields:
-            return self._fields[rows, cols]
-        field = self._engine.encode(*self._piece(rows, cols))
-        if self._keep:
-            self._fields[rows, cols] = field
+        tile = Tile(rows, cols)
+        field = self._fields.get(tile)
+        if field is None:
+            field = self.engine.encode(*self._piece(rows, cols))
+            if self._keep:
+                self._fields[tile] = field
         return field
 
     def _piece(self, rows: _Span, cols: _Span) -> tuple[np.ndarray, np.ndarray | None]:
         """Pixels [1, H, W, 3] of a piece, padded to its bucket, and its size [1, 2]."""
         lr = self.image[rows[0] : sum(rows), cols[0] : sum(cols)]
-        engine = self._engine
+        engine = self.engine
         if not engine.model.tileable:
             return lr[None], None
-        height, width = (tiling.bucket(n, engine.smallest, self._tile) for n in lr.shape[:2])
-        padded = np.zeros((1, height, width, 3), lr.dtype)
+        padded = np.zeros((1, *self.padded_size(Tile(rows, cols)), 3), lr.dtype)
         padded[0, : lr.shape[0], : lr.shape[1]] = lr
         return padded, np.array([lr.shape[:2]], np.int32)
 
     def _encode_all(self) -> None:
         height, width = self.image.shape[:2]
         pieces = [((0, height), (0, width))]
-        if self._engine.model.tileable:
-            windows = self._windows((height, width))
+        if self.engine.model.tileable:
+            windows = self._windows((Axis(1, 0, height), Axis(1, 0, width)))
             pieces = [(row[:2], col[:2]) for row, col in windows]
-        each = self._engine.field_bytes(*self._piece(*pieces[0]))
+        each = self.engine.field_bytes(*self._piece(*pieces[0]))
         self._keep = each * len(pieces) <= self._kept_bytes
         if self._keep:
             for piece in pieces:
@@ -144,7 +283,7 @@ class Prepared:
 
     def _retry(self, work: Callable[[], Any]) -> Any:
         """Runs `work`; where memory runs out, twice again with smaller pieces."""
-        engine = self._engine
+        engine = self.engine
         for _ in range(3):
             try:
                 return work()
@@ -163,6 +302,10 @@ class Prepared:
             f"too little memory to upscale an image of {width}x{height}; "
             "use a smaller scale, a smaller image or another device"
         ) from cause
+
+
+def _silent(_: float) -> None:
+    """Nobody wants to know the progress."""
 
 
 def check_memory(shape: tuple[int, ...], bytes_per_value: int) -> None:

@@ -15,13 +15,27 @@ from gaussiansr_jax.errors import UserError
 _ALIGNMENT = 8
 
 
+class Axis(NamedTuple):
+    """The output pixels that are wanted along one axis.
+
+    Attributes:
+      scale: output pixels per LR pixel.
+      first: the first output pixel; a fraction shifts the whole grid.
+      count: how many.
+    """
+
+    scale: float
+    first: float
+    count: int
+
+
 class Window(NamedTuple):
     """A piece of an LR axis.
 
     Attributes:
       start: first LR pixel that the model is given.
       length: how many it is given.
-      out_start: first output pixel that is taken from this piece.
+      out_start: first output pixel that is taken from this piece, counted from `Axis.first`.
       out_stop: output pixel after the last one.
     """
 
@@ -49,26 +63,27 @@ def bucket(length: int, smallest: int, largest: int) -> int:
     return min(size, largest)
 
 
-def positions(count: int, scale: float, first: int = 0) -> np.ndarray:
+def positions(count: int, scale: float, first: float = 0) -> np.ndarray:
     """Positions in LR pixels of the `count` output pixels from `first`, [count] float64.
 
     As `coordinates.grid_positions`, (Y + 0.5) / scale - 0.5, but rounded to multiples of 2^-14, so
     that float32 holds them exactly within any piece of up to 1024 pixels. Otherwise they would be
     rounded in each tile in another way, and the tiles would differ by more than their arithmetic.
     """
-    exact = (np.arange(first, first + count) + 0.5) / scale - 0.5
+    exact = (first + np.arange(count) + 0.5) / scale - 0.5
     return np.rint(exact * 2**14) / 2**14
 
 
-def windows(length: int, out_length: int, tile: int, halo: int) -> list[Window]:
+def windows(length: int, wanted: Axis, tile: int, halo: int) -> list[Window]:
     """Cuts an axis into overlapping pieces of at most `tile` LR pixels.
 
     Each output pixel belongs to the one piece that has `halo` LR pixels, or the true border, on
-    either side of its nearest LR pixel. Only true borders count as borders.
+    either side of its nearest LR pixel. Only true borders count as borders. Where the pieces begin
+    does not depend on what is wanted of the output; pieces that nothing is wanted of are left out.
 
     Args:
       length: LR pixels of the axis.
-      out_length: output pixels of the axis.
+      wanted: the output pixels.
       tile: longest piece.
       halo: LR pixels that an output sees on each side of its nearest LR pixel.
 
@@ -76,7 +91,7 @@ def windows(length: int, out_length: int, tile: int, halo: int) -> list[Window]:
       UserError: `tile` leaves nothing between the halos.
     """
     if length <= tile:
-        return [Window(0, length, 0, out_length)]
+        return [Window(0, length, 0, wanted.count)]
     step = (tile - 2 * halo) // _ALIGNMENT * _ALIGNMENT
     if step <= 0:
         raise UserError(
@@ -86,10 +101,10 @@ def windows(length: int, out_length: int, tile: int, halo: int) -> list[Window]:
     count = math.ceil((length - tile) / step) + 1
     even = (i * (length - tile) / (count - 1) for i in range(count))
     starts = [math.ceil(start / _ALIGNMENT) * _ALIGNMENT for start in even]
-    nearest = np.floor(positions(out_length, out_length / length) + 0.5)
+    nearest = np.floor(positions(wanted.count, wanted.scale, wanted.first) + 0.5)
     # A piece's own pixels begin one halo after its start: the piece before still has one there.
     cuts = np.searchsorted(nearest, [start + halo for start in starts[1:]])
-    edges = [0, *(int(cut) for cut in cuts), out_length]
+    edges = [0, *(int(cut) for cut in cuts), wanted.count]
     pieces = zip(starts, edges[:-1], edges[1:], strict=True)
     return [
         Window(start, min(tile, length - start), first, last)

@@ -9,6 +9,10 @@ from gaussiansr_jax import UserError
 from gaussiansr_jax.upscaling import tiling
 
 
+def whole(length, out_length):
+    return tiling.Axis(out_length / length, 0, out_length)
+
+
 def test_bucket_is_the_next_of_the_list():
     buckets = {
         n: tiling.bucket(n, 32, 512) for n in (1, 32, 33, 48, 49, 64, 65, 97, 129, 193, 257, 512)
@@ -26,7 +30,7 @@ def test_bucket_is_the_next_of_the_list():
 )
 def test_every_output_pixel_has_its_halo(length, scale, halo, core):
     out_length, tile = round(length * scale), 2 * halo + core
-    windows = tiling.windows(length, out_length, tile, halo)
+    windows = tiling.windows(length, whole(length, out_length), tile, halo)
     assert windows[0].out_start == 0
     assert windows[-1].out_stop == out_length
     assert all(a.out_stop == b.out_start for a, b in pairwise(windows))
@@ -43,14 +47,14 @@ def test_every_output_pixel_has_its_halo(length, scale, halo, core):
 
 def test_few_pieces_where_few_suffice():
     # Two pieces of 100 overlap by two halos of 10: 180 pixels, but not 181.
-    assert len(tiling.windows(180, 180, 100, 10)) == 2
-    assert len(tiling.windows(181, 181, 100, 10)) == 3
-    assert tiling.windows(100, 370, 100, 10) == [(0, 100, 0, 370)]
+    assert len(tiling.windows(180, whole(180, 180), 100, 10)) == 2
+    assert len(tiling.windows(181, whole(181, 181), 100, 10)) == 3
+    assert tiling.windows(100, whole(100, 370), 100, 10) == [(0, 100, 0, 370)]
 
 
 def test_tile_within_its_halo_is_refused():
     with pytest.raises(UserError, match="tile of 20"):
-        tiling.windows(100, 100, 20, 10)
+        tiling.windows(100, whole(100, 100), 20, 10)
 
 
 def test_blocks_cover_once():

@@ -62,8 +62,8 @@ def test_several_blocks_in_a_call_change_nothing(upscaler):
 def test_tiles_change_nothing(upscaler):
     image = tiny_model.photo(40, 75)
     tiled = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=32, block=32)
-    windows = prepared_module.Prepared(tiled.engine, image)._windows((92, 173))
-    assert len(windows) > 4
+    tiles = prepared_module.Prepared(tiled.engine, image).view_tiles(0, 0, 92, 173, 2.3)
+    assert len(tiles) > 4
     whole = upscaler.upscale(as_float(image), scale=2.3)
     np.testing.assert_allclose(tiled.upscale(as_float(image), scale=2.3), whole, atol=1e-5)
 

@@ -137,6 +137,10 @@ class DirectHead(nn.Module):
         weights = kernel_weights(self, logits, inputs)
         return selection.select(weights, self.shapes).reshape(*x.shape[:3], self.grid**2, 3)
 
+    def gaussians(self, field: DirectField) -> splatting.Gaussians:
+        """The Gaussians of each LR pixel."""
+        return field.gaussians
+
     def query(
         self,
         field: DirectField,

@@ -159,7 +159,7 @@ class GaussianSRHead(GaussianSRLayers):
             return splatting.splat(gaussians, queries, footprint, self.window // 2, size=size)
 
         queries = taps.reshape(batch, count * 9, 2)
-        splatted = jax.vmap(splat)(self._gaussians(field), queries, cell, field.size)
+        splatted = jax.vmap(splat)(self.gaussians(field), queries, cell, field.size)
         splatted = splatted.astype(field.features.dtype)
         interpolated = jax.vmap(resampling.bicubic_at)(
             field.features[..., self.splat_channels :], taps, field.size
@@ -178,7 +178,7 @@ class GaussianSRHead(GaussianSRLayers):
         self, field: GaussianSRField, cell: Float[Array, "batch 2"]
     ) -> ScaledGaussianSRField:
         """What every part of a grid with steps `cell` needs."""
-        planes = jax.vmap(splatting.kernel_planes)(self._gaussians(field), self.footprint * cell)
+        planes = jax.vmap(splatting.kernel_planes)(self.gaussians(field), self.footprint * cell)
         return ScaledGaussianSRField(field.features, planes, field.size)
 
     def render(
@@ -217,7 +217,7 @@ class GaussianSRHead(GaussianSRLayers):
         inside = _inside(grid_queries(ys, xs), field.size[:, None, None]).all(-1, keepdims=True)
         return jnp.where(inside, features, jnp.zeros((), features.dtype))
 
-    def _gaussians(self, field: GaussianSRField) -> splatting.Gaussians:
+    def gaussians(self, field: GaussianSRField) -> splatting.Gaussians:
         """The Gaussians of the first channels (the paper's first stream)."""
         kernels = field.kernels[:, :, :, None]
         return splatting.Gaussians(

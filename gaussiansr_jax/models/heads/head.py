@@ -48,7 +48,8 @@ class Head(Protocol):
       radius: LR pixels that an output sees in each direction, beyond the encoder's.
       pointwise: whether each output pixel is computed by itself, without its neighbors on the grid.
       tileable: whether parts of an image can be rendered. A head for which this is false has
-        `render_whole` in place of `query`, `at_scale` and `render`.
+        `render_whole` in place of `query`, `at_scale` and `render`. A head whose field consists of
+        Gaussians may also have `gaussians`, which makes `splatting.Gaussians` of the field.
       rendering_names: the parameters that are needed after `make_field`; None stands for all.
     """
 
