@@ -1,24 +1,24 @@
-"""A small, safe reader of the zip files that `torch.save` writes. PyTorch is not needed.
+"""A small, safe reader of the files that `torch.save` writes. PyTorch is not needed.
 
-Such a file is a zip of uncompressed members: `NAME/data.pkl`, a pickle of the saved object in which
-each tensor is a reference to a storage, and `NAME/data/KEY`, the bytes of each storage. A pickle
-can call anything that it can import, so the reader here resolves five harmless names itself and
-refuses every other: nothing of the file is executed. Tensors are read only when asked for.
+Since PyTorch 1.6 such a file is a zip of uncompressed members: `NAME/data.pkl`, a pickle of the
+saved value in which each tensor is a reference to a storage, and `NAME/data/KEY`, the bytes of each
+storage. Before, it was five pickles and the storages one after the other. `inert_pickle` reads the
+pickles, so nothing of the file is executed. Tensors are read only when asked for.
 """
 
-import collections
 import dataclasses
 import io
-import pickle
-import pickletools
+import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.porting import inert_pickle
 
 DTYPES = {
     "DoubleStorage": np.dtype(np.float64),
@@ -33,24 +33,28 @@ DTYPES = {
     "BoolStorage": np.dtype(np.bool_),
 }
 
-_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the first pickled number before PyTorch 1.6
-_SAVE_AGAIN = "load it with PyTorch and save it again with torch.save"
+# The first pickle of a file from before PyTorch 1.6: its magic number.
+LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+_AGAIN = "the file is damaged; download it again"
 
 
-@dataclasses.dataclass(frozen=True)
-class _StorageType:
-    dtype: np.dtype
+class _Source(Protocol):
+    """Where the numbers of a file lie."""
+
+    path: Path
+
+    def values(self, key: str, dtype: np.dtype, length: int) -> np.ndarray: ...
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Storage:
-    archive: "_Archive"
+    source: _Source
     key: str
     dtype: np.dtype
     length: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class TorchTensor:
     """A tensor of the file: where its numbers lie. `read` gets them."""
 
@@ -63,27 +67,36 @@ class TorchTensor:
         """Returns the numbers in a new array of shape `shape`.
 
         Raises:
-          UserError: the storage is shorter than the tensor needs.
+          UserError: the tensor does not lie within its storage.
         """
-        values = self.storage.archive.values(self.storage)
-        if 0 in self.shape:
+        storage = self.storage
+        values = storage.source.values(storage.key, storage.dtype, storage.length)
+        # Checked here and not before, so that nothing can come between check and use.
+        numbers = (self.offset, *self.shape, *self.strides)
+        fits = len(self.shape) == len(self.strides) <= 32 and all(
+            isinstance(n, int) and 0 <= n < 1 << 60 for n in numbers
+        )
+        if fits and 0 in self.shape:
             return np.zeros(self.shape, values.dtype)
-        last = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if self.offset + last >= values.size:
+        fits = fits and math.prod(self.shape) <= values.size
+        last = sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=False))
+        if not fits or self.offset + last >= values.size:
             raise UserError(
-                f"{self.storage.archive.path}: a tensor of shape {self.shape} reaches beyond its "
-                f"storage of {values.size} numbers; the file is damaged, get it again"
+                f"{storage.source.path}: a tensor of shape {inert_pickle.short(self.shape)} "
+                f"reaches beyond its storage of {values.size} numbers; {_AGAIN}"
             )
-        strides = tuple(s * values.itemsize for s in self.strides)
-        return np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides).copy()
+        size = values.itemsize
+        strides = tuple(s * size for s in self.strides)
+        # numpy checks the bounds of the buffer, too.
+        return np.ndarray(self.shape, values.dtype, values, self.offset * size, strides).copy()
 
 
-class _Archive:
+class _Zip:
     """The members of the zip file, by their names below its top folder."""
 
-    def __init__(self, path: Path, file: zipfile.ZipFile):
-        self.path, self.file = path, file
-        self.members = {name.partition("/")[2]: name for name in file.namelist()}
+    def __init__(self, path: Path, content: bytes):
+        self.path, self.file = path, zipfile.ZipFile(io.BytesIO(content))
+        self.members = {name.partition("/")[2]: name for name in self.file.namelist()}
         order = self.read("byteorder") if "byteorder" in self.members else b"little"
         self.byteorder = ">" if order.strip() == b"big" else "<"
 
@@ -96,120 +109,150 @@ class _Archive:
         name = self.members[member]
         if self.file.getinfo(name).compress_type != zipfile.ZIP_STORED:
             raise UserError(
-                f"{self.path}: {name!r} is compressed, torch.save never does that; {_SAVE_AGAIN}"
+                f"{self.path}: {name!r} is compressed, and PyTorch cannot read that either; "
+                "unpack the .zip that was downloaded and name the file inside"
             )
         try:
             return self.file.read(name)
         except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{self.path}: {name!r} cannot be read ({error}); the file is damaged, get it again"
-            ) from error
+            raise UserError(f"{self.path}: {name!r} cannot be read ({error}); {_AGAIN}") from error
 
-    def values(self, storage: _Storage) -> np.ndarray:
-        data = self.read(f"data/{storage.key}")
-        if len(data) != storage.length * storage.dtype.itemsize:
-            raise UserError(
-                f"{self.path}: storage {storage.key} has {len(data)} bytes, "
-                f"{storage.length * storage.dtype.itemsize} were announced; "
-                "the file is damaged, get it again"
-            )
-        return np.frombuffer(data, storage.dtype.newbyteorder(self.byteorder)).astype(storage.dtype)
+    def values(self, key: str, dtype: np.dtype, length: int) -> np.ndarray:
+        data = self.read(f"data/{key}")
+        return _numbers(self.path, key, data, dtype.newbyteorder(self.byteorder), length)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Resolves the few names that a state_dict needs, to functions of this module."""
+class _Legacy:
+    """The storages that follow the pickles of a file from before PyTorch 1.6."""
 
-    def __init__(self, archive: _Archive):
-        data = archive.read("data.pkl")
-        # An absurd memo index would make the unpickler allocate that many entries.
-        for opcode, argument, _ in pickletools.genops(data):
-            if "PUT" in opcode.name and argument > len(data):
-                raise ValueError(f"memo index {argument}")
-        super().__init__(io.BytesIO(data))
-        self.archive = archive
+    def __init__(self, path: Path):
+        self.path = path
+        self.dtypes: dict[str, np.dtype] = {}  # of the storages that tensors refer to
+        self.data: dict[str, bytes] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        # Fresh functions, because a pickle may set attributes of what it was given.
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda *arguments: _tensor(*arguments)
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return lambda data, *_ignored: data
-        if (module, name) == ("torch", "Size"):
-            return tuple
-        if module in ("torch", "torch.storage") and name in DTYPES:
-            return _StorageType(DTYPES[name])
+    def read_storages(self, file: io.BytesIO, keys: Any) -> None:
+        for key in keys if isinstance(keys, list) else []:
+            if key not in self.dtypes:
+                raise ValueError(f"the storage {inert_pickle.short(key)} belongs to no tensor")
+            length = int.from_bytes(file.read(8), "little")
+            self.data[key] = file.read(min(length, 1 << 40) * self.dtypes[key].itemsize)
+
+    def values(self, key: str, dtype: np.dtype, length: int) -> np.ndarray:
+        return _numbers(self.path, key, self.data.get(key, b""), dtype.newbyteorder("<"), length)
+
+
+def _numbers(path: Path, key: str, data: bytes, dtype: np.dtype, length: int) -> np.ndarray:
+    if len(data) != length * dtype.itemsize:
         raise UserError(
-            f"{self.archive.path}: refused, loading it would call {module}.{name}; a checkpoint "
-            "of weights needs no such thing. If you trust the file, save its state_dict alone"
+            f"{path}: storage {key} has {len(data)} bytes, {length * dtype.itemsize} were "
+            f"announced; {_AGAIN}"
         )
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        match pid:
-            case ("storage", _StorageType(dtype), str(key), str(), int(length)):
-                return _Storage(self.archive, key, dtype, length)
-        raise UserError(f"{self.archive.path}: not a reference to a tensor's storage: {pid!r}")
+    return np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
 
 
-def _tensor(storage, offset, shape, strides, *_ignored) -> TorchTensor:
-    shape, strides = tuple(shape), tuple(strides)
-    numbers = (offset, *shape, *strides)
-    if (
-        not isinstance(storage, _Storage)
-        or len(shape) != len(strides)
-        or not all(isinstance(n, int) and n >= 0 for n in numbers)
-    ):
-        raise UserError(f"a damaged tensor: shape {shape}, strides {strides}, offset {offset}")
-    return TorchTensor(storage, offset, shape, strides)
+def _persistent(source: _Source, pid: Any) -> _Storage:
+    match pid:
+        case ("storage", inert_pickle.Name(path), str(key), str(), int(length), *view):
+            kind = path.removeprefix("torch.").removeprefix("storage.")
+            if kind not in DTYPES:
+                return inert_pickle.Call(path, ())
+            if view in ([], [None]) and 0 <= length < 1 << 60:
+                if isinstance(source, _Legacy):
+                    source.dtypes[key] = DTYPES[kind]
+                return _Storage(source, key, DTYPES[kind], length)
+    raise ValueError(f"not a reference to the storage of a tensor: {inert_pickle.short(pid)}")
+
+
+def _call(call: inert_pickle.Call) -> Any:
+    match call.path, call.arguments:
+        case (
+            "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
+            (_Storage() as storage, int(offset), tuple(shape), tuple(strides), *_),
+        ):
+            return TorchTensor(storage, offset, shape, strides)
+        case "torch._utils._rebuild_parameter", (TorchTensor() as data, *_):
+            return data
+        case "torch._utils._rebuild_parameter_with_state", (TorchTensor() as data, *_):
+            return data
+        case "collections.defaultdict" | "collections.Counter", _:
+            return {}
+    return call  # an object that is not made, beside the weights
 
 
 def read(path: str | Path) -> Any:
     """Reads what `torch.save` wrote, without PyTorch and without executing anything of it.
 
     Args:
-      path: a checkpoint file (.pth, .pt) of PyTorch 1.6 or newer.
+      path: a checkpoint file of any name.
 
     Returns:
-      The saved object: dicts, lists, numbers, strings, and a `TorchTensor` for each tensor.
+      The saved value: dicts, lists, numbers, strings, a `TorchTensor` for each tensor, and an
+      `inert_pickle.Call` for each other object.
 
     Raises:
       UserError: there is no such file, it is not such a file (it says what it is), it is damaged,
-        or loading it would call something.
+        or loading it with PyTorch would call something that no checkpoint needs.
     """
     path = Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not content.startswith(b"PK\x03\x04"):
-        raise UserError(f"{path}: not a PyTorch checkpoint: {_what_it_is(content[:512])}")
+    return parse(content, path)
+
+
+def parse(content: bytes, path: Path) -> Any:
+    """`read` of a file's content; `path` is for messages."""
     try:
-        return _Unpickler(_Archive(path, zipfile.ZipFile(io.BytesIO(content)))).load()
+        if content.startswith(b"PK\x03\x04"):
+            archive = _Zip(path, content)
+            return _unpickle(io.BytesIO(archive.read("data.pkl")), archive)
+        if LEGACY_MAGIC in content[:32]:
+            return _read_legacy(path, io.BytesIO(content))
     except zipfile.BadZipFile as error:
         raise UserError(
             f"{path}: a PyTorch checkpoint that is cut off or damaged, {len(content)} bytes "
-            f"long ({error}); get it again"
+            f"long ({error}); download it again"
         ) from error
     except UserError:
         raise
-    except Exception as error:  # a damaged pickle can raise nearly anything
+    except inert_pickle.Refused as error:
         raise UserError(
-            f"{path}: its contents are damaged ({type(error).__name__}: {error}); get it again"
+            f"{path}: refused, loading it would call {error}, which weights do not need. "
+            "If you trust the file, load it there and save the weights alone: "
+            "torch.save(model.state_dict(), 'weights.pth')"
         ) from error
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise UserError(
+            f"{path}: its contents are damaged ({type(error).__name__}: {error}); download it again"
+        ) from error
+    raise UserError(f"{path}: not a PyTorch checkpoint: {what_it_is(content[:512])}")
 
 
-def _what_it_is(head: bytes) -> str:
+def _unpickle(file: io.BytesIO, source: _Source) -> Any:
+    return inert_pickle.load(file, lambda pid: _persistent(source, pid), _call)
+
+
+def _read_legacy(path: Path, file: io.BytesIO) -> Any:
+    source = _Legacy(path)
+    _magic, _protocol, system = (_unpickle(file, source) for _ in range(3))
+    if not isinstance(system, Mapping) or system.get("little_endian") is not True:
+        raise ValueError("it was written on a big-endian machine")
+    value = _unpickle(file, source)
+    source.read_storages(file, _unpickle(file, source))
+    return value
+
+
+def what_it_is(head: bytes) -> str:
+    """What a file that is not a checkpoint is, by its first bytes; for messages."""
     if not head:
-        return "the file is empty; get it again"
+        return "the file is empty; download it again"
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, the place of a file that was not fetched; run `git lfs pull`"
-    if _LEGACY_MAGIC in head[:32]:
-        return f"the format of PyTorch before 1.6; {_SAVE_AGAIN}"
     if head.lstrip()[:1] == b"<":
         return "a web page, probably instead of the download; get the file itself"
     if head[8:10] == b'{"':
-        return "a safetensors file, which needs no porting"
+        return "a safetensors file"
     if head.startswith(b"\x80"):
-        return f"a bare pickle; {_SAVE_AGAIN}"
+        return "a bare pickle; write the weights with torch.save or as safetensors"
     return f"it starts with {head[:8]!r}"
