@@ -41,8 +41,8 @@ from scaling import Setting, base_config
 from splat_stream import STREAMS, Grid, splat_row
 
 from gaussiansr_jax import loading
-from gaussiansr_jax.data.images import read_rgb
 from gaussiansr_jax.data.sources import find_images
+from gaussiansr_jax.images import read_rgb
 from gaussiansr_jax.training.state import AXIS
 from gaussiansr_jax.training.step import make_step
 from gaussiansr_jax.upscaling.upscaler import Upscaler

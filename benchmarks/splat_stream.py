@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from figures import median_time
 
+from gaussiansr_jax.memory import is_out_of_memory
 from gaussiansr_jax.ops import splatting
-from gaussiansr_jax.upscaling.memory import is_out_of_memory
 
 # Multiply-adds outside the matrix units, FLOP/s, NVIDIA's data sheets.
 FLOAT32_PEAK = {"H100": 67e12, "H200": 67e12}

@@ -12,9 +12,9 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from gaussiansr_jax.data.images import read_rgb, read_size
 from gaussiansr_jax.data.sources import ImageRef
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.images import read_rgb, read_size
 
 NAMED = 5  # as many bad files a message names
 
@@ -163,7 +163,8 @@ def _map(
             return function(items[index])
         # Damaged files make the decoders raise almost anything.
         except Exception as error:
-            failures.append((index, f"{names[index]} ({error})"))
+            # What the decoder said, without the name of the file once more.
+            failures.append((index, f"{names[index]} ({error.__cause__ or error})"))
             return None
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:

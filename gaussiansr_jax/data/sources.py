@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from gaussiansr_jax.data.images import SUFFIXES
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.images import READABLE
 
 # The photographs (not the charts, icons or masks) among the files of the scikit-image wheel.
 # motorcycle_right is left out: it would put the held-out motorcycle_left into training.
@@ -76,10 +76,10 @@ def folder_images(folder: str) -> list[ImageRef]:
     paths = sorted(
         path
         for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
     )
     if not paths:
-        kinds = " ".join(sorted(SUFFIXES))
+        kinds = " ".join(sorted(READABLE))
         raise UserError(f"the folder {folder} holds no image; files ending in {kinds} are read")
     return [ImageRef(str(path), partial(str, path)) for path in paths]
 

@@ -1,128 +1,157 @@
-"""What image files hold beyond 8-bit RGB: orientation, transparency, 16 bits, printing inks."""
+"""From the channels that a file stores to colors: alpha, depth, printing inks, Lab."""
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from PIL import Image, ImageCms
 
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.images.picture import Picture
 
-_ORIENTATION_TAG, _BITS_PER_SAMPLE_TAG = 0x0112, 0x0102
-_GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
+# How far float values may lie outside [0, 1] to be clipped: interpolation overshoots so much.
+_OVERSHOOT = 0.1
+
+# XYZ relative to the D50 white of ICC profiles to linear sRGB (IEC 61966-2-1), adapted by the
+# Bradford method: the inverse of the sRGB profile's three colorants.
+_SRGB_OF_XYZ = np.linalg.inv(
+    [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image file's content, upright, colors not multiplied by alpha.
+class Channels:
+    """What a file stores, before it is understood.
 
     Attributes:
-      rgb: [H, W, 3], three equal channels if `grey`; uint8, or float32 in [0, 1] if `bits` is 16.
-      alpha: [H, W] float32 in [0, 1], or None if the image is opaque.
-      grey: whether the file had one color channel.
-      bits: 8 or 16, how finely the file stored its values.
-      icc: the color profile, or None.
-      notes: what of the file could not be kept, in words.
+      values: [H, W, C] of unsigned or floating-point numbers, colors first.
+      colors: how many channels are colors: 1 grey, 3 RGB or Lab, 4 inks.
+      levels: the number that stands for white (for inks, for full ink); 1 for floats.
+      alpha: index of the channel that is alpha, or None.
+      premultiplied: whether the colors are multiplied by it.
+      inverted: whether 0 is white.
+      lab: whether the colors are L* in [0, 100], a*, b*, as floats.
+      bits: of the file, if `values` does not say it: 8, 16, or 32 for floats.
+      orientation: of the EXIF standard, 1 to 8.
+      icc: the color profile.
+      notes: what is lost.
     """
 
-    rgb: UInt8[np.ndarray, "H W 3"] | Float[np.ndarray, "H W 3"]
-    alpha: Float[np.ndarray, "H W"] | None = None
-    grey: bool = False
-    bits: int = 8
+    values: Shaped[np.ndarray, "H W C"]
+    colors: int
+    levels: float
+    alpha: int | None = None
+    premultiplied: bool = False
+    inverted: bool = False
+    lab: bool = False
+    bits: int | None = None
+    orientation: int = 1
     icc: bytes | None = None
     notes: tuple[str, ...] = ()
 
 
-def decode(image: Image.Image, path: Path) -> Picture:
-    """Turns an opened, not yet loaded image into a `Picture`.
-
-    Args:
-      image: what `Image.open` returned.
-      path: the file; some kinds are read a second time.
+def to_picture(channels: Channels, name: str) -> Picture:
+    """Colors and alpha as `Picture` has them.
 
     Raises:
-      UserError: it stores 32-bit values.
+      UserError: float values are no colors in [0, 1].
     """
-    notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"only the first of {image.n_frames} frames is used")
-    icc, grey = image.info.get("icc_profile"), image.mode in _GREY
-    values, lost = _read_16_bits(image, path)
-    if lost:
-        notes.append(lost)
-    if values is None:
-        # Pillow turns TIFFs upright while loading, and forgets their orientation.
-        image.load()
-    # Not earlier: for PNG files this decodes the image.
-    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    if values is None:
-        if image.mode == "CMYK":
-            image, icc = _from_cmyk(image, icc), None
-        if image.mode in ("I", "F"):
-            raise UserError(f"{path} stores 32-bit values; convert it to 8 or 16 bits first")
-        if not image.mode.startswith("I;16"):
-            transparent = image.has_transparency_data
-            image = image.convert(
-                ("LA" if grey else "RGBA") if transparent else "L" * grey or "RGB"
-            )
-        values = np.asarray(image)
-    values = values if values.ndim == 3 else values[..., None]
-    values = _upright(values, orientation)
-    bits = values.dtype.itemsize * 8
-    has_alpha = values.shape[-1] in (2, 4)
-    colors = values[..., :-1] if has_alpha else values
-    colors = np.broadcast_to(colors, (*colors.shape[:2], 3))
-    rgb = np.array(colors) if bits == 8 else colors.astype(np.float32) / 65535
-    alpha = values[..., -1].astype(np.float32) / (2**bits - 1) if has_alpha else None
-    return Picture(rgb, alpha, grey, bits, icc, tuple(notes))
+    values = _upright(channels.values, channels.orientation)
+    notes = list(channels.notes)
+    floats = values.dtype.kind == "f"
+    if floats and not channels.lab:
+        values, note = _checked_floats(values, name)
+        notes += note
+    colors, levels = values[..., : channels.colors], channels.levels
+    alpha = None
+    if channels.alpha is not None:
+        alpha = (values[..., channels.alpha] / np.float32(levels)).astype(np.float32)
+    if channels.inverted:
+        colors = (levels - colors).astype(colors.dtype)
+    if channels.premultiplied:
+        colors, levels = _divided(colors, alpha, levels), 1.0
+    icc = channels.icc
+    depth = channels.bits or (32 if floats else 16 if channels.levels > 255 else 8)
+    if channels.colors == 4:
+        colors, levels, note = _of_inks(colors, levels, icc)
+        notes += note
+        icc = None
+    if channels.lab:
+        colors, levels, icc = _of_lab(colors), 1.0, None
+    icc, note = _fitting(icc, channels.colors == 1)
+    rgb = _of_depth(colors, levels, depth)
+    rgb = np.array(np.broadcast_to(rgb, (*rgb.shape[:2], 3)), order="C")
+    return Picture(rgb, alpha, channels.colors == 1, depth, icc, (*notes, *note))
 
 
-def _read_16_bits(image: Image.Image, path: Path) -> tuple[np.ndarray | None, str | None]:
-    """16-bit color, which Pillow knows as 8-bit only: [H, W, 3 or 4] uint16, or what is lost."""
-    if image.format == "PNG" and image.tile and str(image.tile[0].args).endswith(";16B"):
-        if image.mode.startswith("I;16"):
-            return None, None
-        if image.tile[0].args not in ("RGB;16B", "RGBA;16B"):
-            return None, "16-bit grey with transparency is read as 8 bits"
-        # The raw mode says which byte of each pair is taken: the high one, then the low one.
-        high, low = (_png_bytes(path, order) for order in ("16B", "16L"))
-        return high.astype(np.uint16) << 8 | low, None
-    if image.format == "TIFF" and image.mode in ("RGB", "RGBA"):
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE_TAG, (8,))
-        if max(bits) > 8:
-            import tifffile
-
-            try:
-                values = tifffile.imread(path)
-            except Exception:  # compression that tifffile does not know without further packages
-                values = np.empty(0)
-            # Pillow gives the size of the upright image.
-            same_size = sorted(values.shape[:2]) == sorted(image.size)
-            if values.dtype == np.uint16 and values.ndim == 3 and same_size:
-                return values[..., :4], None
-            return None, f"{max(bits)}-bit color is read as 8 bits"
-    return None, None
+def _of_depth(colors: np.ndarray, levels: float, depth: int) -> np.ndarray:
+    """Colors from 0 to `levels`, as uint8 for 8 bits, else as float32 in [0, 1]."""
+    if depth == 8 and colors.dtype == np.uint8 and levels == 255:
+        return colors
+    unit = (colors / np.float32(levels)).astype(np.float32)
+    return np.rint(unit * 255).astype(np.uint8) if depth == 8 else unit
 
 
-def _png_bytes(path: Path, order: str) -> np.ndarray:
-    with Image.open(path) as image:
-        tile = image.tile[0]
-        image.tile = [tile._replace(args=tile.args.replace("16B", order))]
-        return np.asarray(image)
+def _checked_floats(values: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
+    low, high = float(values.min()), float(values.max())
+    if not (-_OVERSHOOT <= low and high <= 1 + _OVERSHOOT):  # also where they are NaN
+        raise UserError(
+            f"{name} holds floating-point values from {low:g} to {high:g}; only those from 0 "
+            "(black) to 1 (white) are understood, so scale them to that range"
+        )
+    clipped = low < 0 or high > 1
+    values = np.clip(values, 0, 1).astype(np.float32) if clipped else values.astype(np.float32)
+    return values, ["floating-point values beyond 0 and 1 are clipped"] if clipped else []
 
 
-def _from_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
+def _divided(colors: np.ndarray, alpha: Float[np.ndarray, "H W"], levels: float) -> np.ndarray:
+    """Colors in [0, 1] that are no longer multiplied by alpha; black where it is zero."""
+    divisor = np.where(alpha > 0, alpha, 1)[..., None] * np.float32(levels)
+    return np.where(alpha[..., None] > 0, np.clip(colors / divisor, 0, 1), 0).astype(np.float32)
+
+
+def _of_inks(
+    inks: np.ndarray, levels: float, icc: bytes | None
+) -> tuple[np.ndarray, float, list[str]]:
     """Printing inks to sRGB, by the file's own profile where it has a usable one."""
+    unit = inks.astype(np.float32) / np.float32(levels)
     if icc:
+        image = Image.frombytes(
+            "CMYK", inks.shape[1::-1], np.rint(unit * 255).astype(np.uint8).tobytes()
+        )
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+            converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
-            pass
-    return image.convert("RGB")
+            return _of_inks(inks, levels, None)
+        note = "printing inks are converted to sRGB by the file's profile"
+        deep = ", with 8 bits" if levels > 255 else ""
+        return np.asarray(converted), 255, [note + deep]
+    rgb = (1 - unit[..., :3]) * (1 - unit[..., 3:])
+    return rgb, 1.0, ["printing inks are converted to RGB without a color profile"]
+
+
+def _of_lab(lab: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
+    """CIE L*a*b* relative to D50 to sRGB in [0, 1]."""
+    from skimage import color
+
+    xyz = color.lab2xyz(lab.astype(np.float32), illuminant="D50")
+    linear = np.clip(xyz @ _SRGB_OF_XYZ.T, 0, 1)
+    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return rgb.astype(np.float32)
+
+
+def _fitting(icc: bytes | None, grey: bool) -> tuple[bytes | None, list[str]]:
+    """The profile, if it is one of such pixels, or else a note."""
+    if not icc:
+        return None, []
+    space = icc[16:20]  # the data color space in the header, ICC.1:2022, 7.2
+    if space == (b"GRAY" if grey else b"RGB "):
+        return icc, []
+    kind = space.decode("ascii", "replace").strip()
+    return None, [f"its color profile is left out: it is for {kind}, not for these pixels"]
 
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:

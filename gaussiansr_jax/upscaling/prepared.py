@@ -12,10 +12,10 @@ import jax
 import numpy as np
 
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.memory import available_bytes, is_out_of_memory
 from gaussiansr_jax.upscaling import arguments, tiling
 from gaussiansr_jax.upscaling.arguments import Grid, Scale, Size
 from gaussiansr_jax.upscaling.engine import Engine
-from gaussiansr_jax.upscaling.memory import available_bytes, is_out_of_memory
 from gaussiansr_jax.upscaling.tiling import Axis
 
 # Encoded tiles that are kept for the next scale, in all.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gaussiansr_jax.data.images import read_rgb
 from gaussiansr_jax.data.sources import find_images
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.images import read_rgb
 
 
 def write(path, seed=0):

@@ -1,0 +1,92 @@
+"""What Pillow reads: PNG, JPEG, WebP, AVIF, BMP, GIF and more; 16 bits by imagecodecs."""
+
+from typing import IO
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.images.decoding import Channels
+
+_ORIENTATION = 0x0112
+_GREY = ("1", "L", "LA", "La")
+_JPEG2000_START, _JPEG2000_DEPTH = b"\xff\x4f\xff\x51", 42  # SOC, SIZ; place of the first Ssiz
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF tag Orientation, 1 to 8."""
+    value = image.getexif().get(_ORIENTATION, 1)
+    return value if value in range(1, 9) else 1
+
+
+def decode(image: Image.Image, file: IO[bytes], name: str) -> Channels:
+    """Reads the first frame of an image that Pillow has opened.
+
+    Args:
+      image: what `Image.open` returned; its pixels have not been read.
+      file: where it is read from.
+      name: of the file, for messages.
+
+    Raises:
+      UserError: its kind of values is not understood.
+      Exception: whatever Pillow raises for damaged files.
+    """
+    notes = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"only the first of {frames} frames is used")
+    icc = image.info.get("icc_profile")
+    deep = _deep(image, file)
+    if deep is None:
+        values = _pixels(image, name)
+        levels = 65535 if values.dtype.itemsize == 2 else 255
+    else:
+        values, levels = deep
+    values = values if values.ndim == 3 else values[..., None]
+    channels = values.shape[-1]
+    inks = image.mode == "CMYK"
+    return Channels(
+        values,
+        colors=4 if inks else 3 if channels > 2 else 1,
+        levels=levels,
+        alpha=channels - 1 if channels in (2, 4) and not inks else None,
+        # TIFF files are turned upright while Pillow reads them.
+        orientation=1 if image.format == "TIFF" else orientation(image),
+        icc=icc,
+        notes=tuple(notes),
+    )
+
+
+def _pixels(image: Image.Image, name: str) -> np.ndarray:
+    """[H, W] or [H, W, C] in a mode of grey or RGB with or without alpha, or CMYK."""
+    image.load()
+    if image.mode == "CMYK" or image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint8 if image.mode == "CMYK" else np.uint16)
+    if image.mode in ("I", "F"):
+        raise UserError(
+            f"{name} stores 32-bit values, which have no natural white; save it as TIFF"
+        )
+    grey = image.mode in _GREY
+    if image.has_transparency_data:
+        return np.asarray(image.convert("LA" if grey else "RGBA"))
+    return np.asarray(image.convert("L" if grey else "RGB"))
+
+
+def _deep(image: Image.Image, file: IO[bytes]) -> tuple[np.ndarray, float] | None:
+    """More than 8 bits, which Pillow has for opaque grey only, and the number of white."""
+    if image.format == "PNG":
+        deep = image.tile and str(image.tile[0].args).endswith(";16B")
+        if not deep:
+            return None
+        file.seek(0)
+        values = imagecodecs.png_decode(file.read())
+        return (values, 65535) if values.dtype == np.uint16 else None
+    if image.format == "JPEG2000":
+        file.seek(0)
+        data = file.read()
+        place = data.find(_JPEG2000_START) + _JPEG2000_DEPTH
+        bits = (data[place] & 0x7F) + 1
+        if bits > 8:
+            return imagecodecs.jpeg2k_decode(data), 2**bits - 1
+    return None
