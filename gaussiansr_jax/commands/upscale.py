@@ -8,19 +8,21 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gaussiansr_jax import images, loading
-from gaussiansr_jax.commands import arguments
+from gaussiansr_jax.commands import arguments, video
 from gaussiansr_jax.commands.startup import start_jax
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import refuse_existing
 from gaussiansr_jax.upscaling.upscaler import Upscaler
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
-HELP = "Enlarge images or folders of images by any factor."
+HELP = "Enlarge images, folders of images or films by any factor."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="image files, or folders of them")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="IN", help="image files, folders of them, or films"
+    )
     parser.add_argument(
         "--output", required=True, help="a folder, or for a single image a file name"
     )
@@ -40,14 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="average over the eight reflections of each image: a little better, 8 times the work",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing output files")
+    video.add_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> None:
-    """Upscales each image; one that cannot be is reported, and the rest goes on.
+    """Upscales films, or each image; one that cannot be is reported, and the rest goes on.
 
     Raises:
       UserError: wrong arguments, or at the end, if an image failed.
     """
+    if any(video.is_film(path) for path in args.inputs):
+        return video.main(args)
     target = arguments.parse(args.scale, args.size)
     files = images.find(args.inputs)
     output, is_file = _output(args, files)

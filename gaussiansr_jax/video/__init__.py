@@ -1,0 +1,1 @@
+"""Enlarging films: decoding, upscaling and encoding at the same time."""

@@ -1,0 +1,101 @@
+"""The frames of a film on the device: one size, so everything is compiled for that size alone."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gaussiansr_jax.upscaling import tiling
+from gaussiansr_jax.upscaling.arguments import Size
+from gaussiansr_jax.upscaling.engine import Engine
+from gaussiansr_jax.video.color import Layout, Planes, from_rgb, to_rgb
+
+# Output pixels that are rendered in one call; what a head holds in between grows with them.
+_CPU_PIXELS, _ACCELERATOR_PIXELS = 2**16, 2**20
+# LR pixels of the largest side that is encoded in one piece on an accelerator.
+_ACCELERATOR_TILE = 1280
+
+
+class FrameUpscaler:
+    """Enlarges frames of one size.
+
+    Unlike `Prepared`, it pads nothing, because no other size comes; it renders strips of whole
+    rows; and colors are converted on the device.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        lr_size: Size,
+        size: Size,
+        source: Layout,
+        target: Layout,
+    ):
+        """Plans the work; compiles nothing yet.
+
+        Args:
+          engine: the model on the device.
+          lr_size: (height, width) of the frames.
+          size: (height, width) of the enlarged frames.
+          source: how the frames are stored.
+          target: how the enlarged frames are to be stored. Where its subsampling does not divide
+            `size`, the last row or column is left out.
+        """
+        cpu = jax.default_backend() == "cpu"
+        self._engine, self._lr_size, self._size = engine, lr_size, size
+        self._tile = engine.tile if cpu else max(engine.tile, _ACCELERATOR_TILE)
+        self._pixels = _CPU_PIXELS if cpu else _ACCELERATOR_PIXELS
+        self._to_rgb = jax.jit(partial(to_rgb, layout=source))
+        kept = kept_size(size, target)
+        self._from_rgb = jax.jit(partial(_joined_planes, size=kept, layout=target))
+
+    def __call__(self, planes: tuple[np.ndarray, ...]) -> Planes:
+        """The planes of the enlarged frame, on the device; it does not wait for them."""
+        rgb = self._to_rgb(tuple(jax.device_put(plane) for plane in planes))
+        if not self._engine.model.tileable:
+            field = self._engine.encode(rgb[None], None)
+            whole = self._engine.render_whole(field, self._size, None, as_uint8=False)
+            return self._from_rgb([[[whole]]])
+        return self._from_rgb(self._rendered(rgb))
+
+    def _rendered(self, rgb: jax.Array) -> list[list[list[jax.Array]]]:
+        """Strips [h, w, 3] of each tile, of each row of tiles."""
+        engine = self._engine
+        rows, cols = (
+            tiling.windows(lr, out, self._tile, engine.halo)
+            for lr, out in zip(self._lr_size, self._size, strict=True)
+        )
+        return [[self._strips(rgb, row, col) for col in cols] for row in rows]
+
+    def _strips(self, rgb: jax.Array, row: tiling.Window, col: tiling.Window) -> list[jax.Array]:
+        engine = self._engine
+        scales = [out / lr for out, lr in zip(self._size, self._lr_size, strict=True)]
+        cell = np.array([[1 / s for s in scales]], np.float32)
+        piece = rgb
+        if (row.length, col.length) != self._lr_size:
+            piece = rgb[row.start : row.start + row.length, col.start : col.start + col.length]
+        field = engine.at_scale(engine.encode(piece[None], None), cell)
+        height, width = row.out_stop - row.out_start, col.out_stop - col.out_start
+        # Strips of one height, so that one program serves all; the last one is cut.
+        count = -(-height * width // self._pixels)
+        strip = -(-height // count)
+        xs = engine.positions(width, col.out_start, scales[1], col.start)[None]
+        strips = []
+        for first in range(0, height, strip):
+            ys = engine.positions(strip, row.out_start + first, scales[0], row.start)[None]
+            rendered = engine.render(field, ys, xs, cell, as_uint8=False)[0]
+            strips.append(rendered[: height - first] if first + strip > height else rendered)
+        return strips
+
+
+def kept_size(size: Size, layout: Layout) -> Size:
+    """The largest size within `size` whose sides the layout's subsampling divides."""
+    height, width = size
+    return height - height % layout.vertical, width - width % layout.horizontal
+
+
+def _joined_planes(tiles: list[list[list[jax.Array]]], size: Size, layout: Layout) -> Planes:
+    """The planes of the image that these strips of tiles make up."""
+    rows = [jnp.concatenate([jnp.concatenate(strips) for strips in row], 1) for row in tiles]
+    return from_rgb(jnp.concatenate(rows)[: size[0], : size[1]], layout)
