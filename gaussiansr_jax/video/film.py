@@ -14,10 +14,10 @@ import numpy as np
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import atomic_write, refuse_existing
+from gaussiansr_jax.memory import is_out_of_memory
 from gaussiansr_jax.upscaling import arguments
 from gaussiansr_jax.upscaling.arguments import Scale, Size
 from gaussiansr_jax.upscaling.engine import Engine
-from gaussiansr_jax.upscaling.memory import is_out_of_memory
 from gaussiansr_jax.video import reading, writing
 from gaussiansr_jax.video.color import Planes
 from gaussiansr_jax.video.frames import FrameUpscaler, kept_size

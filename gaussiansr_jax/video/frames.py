@@ -13,8 +13,12 @@ from gaussiansr_jax.video.color import Layout, Planes, from_rgb, to_rgb
 
 # Output pixels that are rendered in one call; what a head holds in between grows with them.
 _CPU_PIXELS, _ACCELERATOR_PIXELS = 2**16, 2**20
-# LR pixels of the largest side that is encoded in one piece on an accelerator.
-_ACCELERATOR_TILE = 1280
+# LR pixels of the longest side that is encoded in one piece on an accelerator; `tiling.positions`
+# are exact up to there.
+_ACCELERATOR_TILE = 1024
+
+
+_to_rgb = jax.jit(to_rgb, static_argnames="layout")
 
 
 class FrameUpscaler:
@@ -44,11 +48,12 @@ class FrameUpscaler:
         """
         cpu = jax.default_backend() == "cpu"
         self._engine, self._lr_size, self._size = engine, lr_size, size
+        axes = zip(lr_size, size, strict=True)
+        self._axes = [tiling.Axis(out / lr, 0, out) for lr, out in axes]
         self._tile = engine.tile if cpu else max(engine.tile, _ACCELERATOR_TILE)
         self._pixels = _CPU_PIXELS if cpu else _ACCELERATOR_PIXELS
-        self._to_rgb = jax.jit(partial(to_rgb, layout=source))
-        kept = kept_size(size, target)
-        self._from_rgb = jax.jit(partial(_joined_planes, size=kept, layout=target))
+        self._to_rgb = partial(_to_rgb, layout=source)
+        self._from_rgb = partial(_joined_planes, size=kept_size(size, target), layout=target)
 
     def __call__(self, planes: tuple[np.ndarray, ...]) -> Planes:
         """The planes of the enlarged frame, on the device; it does not wait for them."""
@@ -61,17 +66,16 @@ class FrameUpscaler:
 
     def _rendered(self, rgb: jax.Array) -> list[list[list[jax.Array]]]:
         """Strips [h, w, 3] of each tile, of each row of tiles."""
-        engine = self._engine
+        halo = self._engine.halo
         rows, cols = (
-            tiling.windows(lr, out, self._tile, engine.halo)
-            for lr, out in zip(self._lr_size, self._size, strict=True)
+            tiling.windows(lr, axis, _even_tile(lr, self._tile, halo), halo)
+            for lr, axis in zip(self._lr_size, self._axes, strict=True)
         )
         return [[self._strips(rgb, row, col) for col in cols] for row in rows]
 
     def _strips(self, rgb: jax.Array, row: tiling.Window, col: tiling.Window) -> list[jax.Array]:
-        engine = self._engine
-        scales = [out / lr for out, lr in zip(self._size, self._lr_size, strict=True)]
-        cell = np.array([[1 / s for s in scales]], np.float32)
+        engine, (down, right) = self._engine, self._axes
+        cell = np.array([[1 / down.scale, 1 / right.scale]], np.float32)
         piece = rgb
         if (row.length, col.length) != self._lr_size:
             piece = rgb[row.start : row.start + row.length, col.start : col.start + col.length]
@@ -80,13 +84,22 @@ class FrameUpscaler:
         # Strips of one height, so that one program serves all; the last one is cut.
         count = -(-height * width // self._pixels)
         strip = -(-height // count)
-        xs = engine.positions(width, col.out_start, scales[1], col.start)[None]
+        xs = engine.positions(width, col.out_start, right.scale, col.start)[None]
         strips = []
         for first in range(0, height, strip):
-            ys = engine.positions(strip, row.out_start + first, scales[0], row.start)[None]
+            ys = engine.positions(strip, row.out_start + first, down.scale, row.start)[None]
             rendered = engine.render(field, ys, xs, cell, as_uint8=False)[0]
             strips.append(rendered[: height - first] if first + strip > height else rendered)
         return strips
+
+
+def _even_tile(length: int, largest: int, halo: int) -> int:
+    """The shortest tile with which an axis is cut into no more pieces than with the largest."""
+    slack = 16  # `tiling.windows` lets pieces begin at multiples of 8
+    if length <= largest or largest <= 2 * halo + slack:
+        return largest
+    count = -(-(length - 2 * halo) // (largest - 2 * halo - slack))
+    return min(-(-(length - 2 * halo) // count) + 2 * halo + slack, largest)
 
 
 def kept_size(size: Size, layout: Layout) -> Size:
@@ -95,6 +108,7 @@ def kept_size(size: Size, layout: Layout) -> Size:
     return height - height % layout.vertical, width - width % layout.horizontal
 
 
+@partial(jax.jit, static_argnames=("size", "layout"))
 def _joined_planes(tiles: list[list[list[jax.Array]]], size: Size, layout: Layout) -> Planes:
     """The planes of the image that these strips of tiles make up."""
     rows = [jnp.concatenate([jnp.concatenate(strips) for strips in row], 1) for row in tiles]

@@ -144,6 +144,7 @@ class Film:
         return max(int(1 / (rate * self.time_base)), 1)
 
     def decoded(self) -> Iterator[av.VideoFrame | av.Packet]:
+        """PyAV's frames, and between them the packets to be copied."""
         copied = {stream.index for stream in self.copied}
         packets = self.container.demux([self.stream, *self.copied])
         while True:

@@ -24,6 +24,10 @@ _OPTIONS = {
 }
 
 
+# Options that set the quality in another way than "crf".
+_QUALITY = {"crf", "qp", "b", "q", "cq", "rc", "global_quality"}
+
+
 class Encoding(NamedTuple):
     """How frames are encoded.
 
@@ -73,11 +77,17 @@ def plan(
         for vertical, horizontal in ((source.vertical, source.horizontal), (2, 2), (1, 2), (1, 1)):
             layout = source._replace(bits=bits, vertical=vertical, horizontal=horizontal)
             if layout.pixel_format in known:
-                return Encoding(encoder, {**_OPTIONS.get(encoder, {}), **(options or {})}, layout)
+                return Encoding(encoder, _merged(_OPTIONS.get(encoder, {}), options or {}), layout)
     raise UserError(
         f"the encoder {encoder} takes none of the pixel formats that are written here (YUV of 8 or "
         "10 bits); use libx264, libx265 or libsvtav1"
     )
+
+
+def _merged(chosen: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    if _QUALITY & given.keys():
+        chosen = {name: value for name, value in chosen.items() if name not in _QUALITY}
+    return {**chosen, **given}
 
 
 def check_ending(path: Path) -> None:
@@ -113,6 +123,7 @@ class Writer:
             self._copied = {source.index: self._copy(source) for source in film.copied}
             self._container.set_chapters(film.container.chapters())
             self._container.start_encoding()
+            self._check_options(encoding)
         except (av.FFmpegError, ValueError) as error:
             self.abandon()
             raise UserError(self._refusal(encoding, error)) from error
@@ -172,6 +183,15 @@ class Writer:
         if facts.display_matrix is not None:
             stream.set_display_matrix(facts.display_matrix)
         return stream
+
+    def _check_options(self, encoding: Encoding) -> None:
+        """FFmpeg leaves the options that an encoder does not have, without a word."""
+        unknown = encoding.options.keys() & self._stream.codec_context.options.keys()
+        if unknown:
+            raise UserError(
+                f"the encoder {encoding.encoder} has no option {', '.join(sorted(unknown))}; "
+                f"`ffmpeg -h encoder={encoding.encoder}` lists those it has"
+            )
 
     def _copy(self, source: av.stream.Stream) -> av.stream.Stream:
         copied = self._container.add_stream_from_template(source, opaque=True)

@@ -75,6 +75,13 @@ def packets(path, kind):
     """(time in seconds, bytes) of each packet of the first stream of a kind."""
     with av.open(str(path)) as container:
         stream = next(s for s in container.streams if s.type == kind)
-        return [
-            (float(p.pts * p.time_base), bytes(p)) for p in container.demux(stream) if p.size
-        ]
+        return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(stream) if p.size]
+
+
+def planes(frame, layout):
+    """The samples of a decoded frame."""
+    shapes, size = layout.shapes(frame.height, frame.width), layout.dtype.itemsize
+    return tuple(
+        np.frombuffer(plane, layout.dtype).reshape(-1, plane.line_size // size)[:h, :w].copy()
+        for plane, (h, w) in zip(frame.planes, shapes, strict=True)
+    )
