@@ -4,18 +4,14 @@ import os
 import time
 from pathlib import Path
 
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-)
-if os.environ.setdefault("JAX_PLATFORMS", "cpu") == "cpu":
-    # Most of the tests' time is that of LLVM's optimizations of programs that run once. On a GPU,
-    # the kernels are to be tested as they run.
-    os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
+import xla_flags
 from hypothesis import settings
 
+xla_flags.set_up()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")

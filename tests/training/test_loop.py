@@ -158,7 +158,7 @@ def command(folder, workdir, *arguments):
 
 def start(line):
     """A training run as a process, on one device, compiled as quickly as the tests are."""
-    flags = "--xla_backend_optimization_level=0"
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, *line], cwd=ROOT, env=environment, text=True, **pipes)
