@@ -2,7 +2,8 @@
 
     python train.py --config configs/NAME.py --workdir DIR [--config.key=value ...]
 
-The same command again goes on from where the last one stopped.
+The same command again resumes where the last one stopped. Several processes, on one host or many,
+run the same command each; see docs/pods.md.
 """
 
 import os
@@ -10,21 +11,57 @@ import re
 import sys
 from pathlib import Path
 
-import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from gaussiansr_jax import distributed
 from gaussiansr_jax.errors import UserError, run_cli
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; it is made if need be.")
+WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; created if missing.")
+
+# Read first: the processes come together before the config is read.
+PROCESSES = flags.FlagValues()
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
-    False,
-    "Several hosts: start the same command on each, with a workdir that all of them see. JAX finds "
-    "the others by itself under Slurm, Open MPI or on TPUs; elsewhere set JAX_COORDINATOR_ADDRESS, "
-    "JAX_NUM_PROCESSES and JAX_PROCESS_ID.",
+    None,
+    "Several processes work together. By default so under Slurm, Open MPI, Kubernetes and on TPU "
+    "pods, and where the flags below or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
+    "JAX_PROCESS_ID are given. --nodistributed: this process is alone.",
+    flag_values=PROCESSES,
 )
+COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0.", flag_values=PROCESSES
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Number of processes.", flag_values=PROCESSES
+)
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Number of this process, from 0.", flag_values=PROCESSES
+)
+START_TIMEOUT = flags.DEFINE_integer(
+    "start_timeout", 300, "Seconds in which all processes must start.", flag_values=PROCESSES
+)
+flags.FLAGS.append_flag_values(PROCESSES)
+
+
+def place(argv: list[str]) -> distributed.Place | None:
+    """Which of how many processes this one is."""
+    try:
+        PROCESSES(argv, known_only=True)
+    except flags.Error as error:
+        raise UserError(_sentence(error)) from error
+    if DISTRIBUTED.value is False:
+        return None
+    found = distributed.find_place(
+        os.environ, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
+    )
+    if DISTRIBUTED.value and found is None:
+        raise UserError(
+            "no launcher says which processes there are; give --coordinator HOST:PORT, "
+            "--num_processes and --process_id"
+        )
+    return found
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -63,13 +100,15 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)
     from gaussiansr_jax.training.loop import train
 
-    if DISTRIBUTED.value:
-        number, of = (os.environ.get(f"JAX_{name}") for name in ("PROCESS_ID", "NUM_PROCESSES"))
-        jax.distributed.initialize(
-            process_id=int(number) if number else None, num_processes=int(of) if of else None
-        )
     train(CONFIG.value, Path(WORKDIR.value))
 
 
+def run() -> None:
+    """Joins the other processes, if there are any, and trains."""
+    helping = any(argument.startswith(("--help", "-h")) for argument in sys.argv[1:])
+    with distributed.joined(None if helping else place(sys.argv), START_TIMEOUT.value):
+        app.run(main, flags_parser=parse)
+
+
 if __name__ == "__main__":
-    run_cli(lambda: app.run(main, flags_parser=parse))
+    run_cli(run)

@@ -14,7 +14,7 @@ PACKAGE = Path(gaussiansr_jax.__file__).parent
 # From the bottom up. A room may import the rooms above it in this list, and rooms of its own line
 # as long as there is no circle of modules.
 LAYERS = [
-    {"errors", "files", "memory"},
+    {"distributed", "errors", "files", "memory"},
     {"ops"},
     {"images", "models"},
     {"data", "weights"},

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.models import encoders, heads
+from gaussiansr_jax.models.checks import check_setting
 from gaussiansr_jax.models.super_resolver import SuperResolver
 
 # By name: the class, and the settings in which it differs from the class's defaults.
@@ -100,4 +101,5 @@ def _part(kind: str, registry: dict, config: Mapping[str, Any], dtype: jnp.dtype
             raise UserError(f"unknown setting {key!r} of {kind} {name}; it has {', '.join(known)}")
         if isinstance(value, list):
             settings[key] = tuple(value)
+        check_setting(f"{kind} {name}", key, settings[key], getattr(cls, key, None))
     return cls(**{**defaults, **settings}, dtype=dtype)

@@ -1,111 +1,185 @@
-"""Checkpoints of a training run: the latest ones to go on from, and the best one to use.
+"""Checkpoints of a training run, each with all that a resumed run needs.
 
-Two managers, because a single one with `best_fn` would delete the newest checkpoint to keep a
-better one. The managers write in the background; `close` waits for them.
+Process 0 alone reads and writes them: the state is the same in all processes. Saving waits until
+everything is written, so that training never gets further than a save ahead of what a crash leaves.
+A checkpoint also holds the best weights until then. A run that goes on from it thus knows no
+better ones from a future that it does not repeat.
 """
 
+import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from gaussiansr_jax import weights
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import atomic_write
 from gaussiansr_jax.training.state import Layout, TrainState, local
 
-CONFIG, FOLDER = "config.json", "checkpoints"
+CONFIG, FOLDER, WEIGHTS = "config.json", "checkpoints/latest", "model.safetensors"
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+      state: of training, on the host.
+      best: the parameters of the best validation; None before the first.
+      progress: whatever else a resumed run needs, as JSON holds it.
+      note: about damaged checkpoints that were passed over; "" if there were none.
+    """
+
+    state: TrainState
+    best: Any
+    progress: dict[str, Any]
+    note: str = ""
 
 
 class Checkpoints:
-    """The checkpoints in `workdir/checkpoints/{latest,best}`."""
+    """The checkpoints of a run; their folder is created by the first one."""
 
     def __init__(self, workdir: Path, layout: Layout):
-        self._layout = layout
+        self._layout, self._workdir = layout, workdir
         self._folder = workdir / FOLDER
+
+    @cached_property
+    def _manager(self) -> ocp.CheckpointManager:
         try:
-            self._latest = _manager(self._folder / "latest", keep=2)
-            self._best = _manager(self._folder / "best", keep=1)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return _manager(self._folder, keep=2)
         except OSError as error:
             raise UserError(
-                f"cannot write to {workdir} ({error.strerror or error}); name another --workdir"
+                f"cannot write to {self._workdir} ({error.strerror or error}); "
+                "name another --workdir"
             ) from error
 
     @property
     def latest_step(self) -> int | None:
         """Step of the newest complete checkpoint."""
-        return self._latest.latest_step()
+        return self._manager.latest_step() if self._folder.is_dir() else None
 
-    def save(self, state: TrainState, progress: dict[str, Any]) -> bool:
-        """Saves a state to go on from, unless it holds a number that is not finite.
+    def save(self, state: TrainState, best: Any, progress: dict[str, Any]) -> None:
+        """Saves a state to continue from; returns when it is written.
 
         Args:
           state: the replicated state.
+          best: parameters by name, or None.
           progress: whatever JSON holds that a resumed run needs.
 
-        Returns:
-          whether the state was fit to be saved.
+        Raises:
+          UserError: the state holds a number that is not finite, or it cannot be written.
         """
-        host = _host(state)
-        if not _finite(host):
-            return False
+        host = jax.tree.map(np.array, local(state))
         step = int(host.step)
-        if step != self.latest_step:
-            tree = {
-                "step": host.step,
-                "params": self._layout.to_tree(host.params),
-                "ema": self._layout.to_tree(host.ema),
-                # Leaves alone: optax's named tuples are nobody's format.
-                "opt_state": dict(_numbered(jax.tree.leaves(host.opt_state))),
-            }
-            args = {"state": ocp.args.StandardSave(tree), "progress": ocp.args.JsonSave(progress)}
-            self._latest.save(step, args=ocp.args.Composite(**args))
-        return True
+        if step == self.latest_step:
+            return
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(host)):
+            raise UserError(
+                f"the parameters at step {step} are not finite and not saved; {self.kept()}; "
+                "lower learning_rate, and run again"
+            )
+        trees = {"state": self._to_tree(host)} | ({} if best is None else {"best": best})
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        items["progress"] = ocp.args.JsonSave({**progress, "digest": _digest(trees)})
+        try:
+            self._manager.save(step, args=ocp.args.Composite(**items))
+        except Exception as error:  # whatever Orbax's storage layers raise
+            raise UserError(
+                f"cannot save step {step} in {self._workdir} ({_reason(error)}); {self.kept()}; "
+                "make room, and run the same command again to continue from there"
+            ) from error
 
-    def save_best(self, ema: Any, step: int, facts: dict[str, Any]) -> None:
-        """Saves parameters by name, in place of the best ones until now."""
-        args = {"ema": ocp.args.StandardSave(ema), "facts": ocp.args.JsonSave(facts)}
-        self._best.save(step, args=ocp.args.Composite(**args))
-
-    def restore(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """The latest saved state, on the host, and its progress.
+    def restore(self, state: TrainState) -> Saved:
+        """The newest checkpoint that is whole; damaged ones are moved out of the way.
 
         Args:
-          state: a state on the host of the same shapes.
+          state: a state on the host, of the shapes to be read.
 
         Raises:
-          UserError: the checkpoint is damaged or of another model or optimizer.
+          UserError: all are damaged, or the newest whole one is of another optimizer.
         """
-        leaves, structure = jax.tree.flatten(state.opt_state)
-        template = {
+        damaged = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                trees, progress = _read(self._manager, self._folder, step)
+            except _DamagedError as error:
+                damaged.append((step, str(error)))
+                continue
+            restored = self._from_tree(trees["state"], state)
+            best = trees.get("best")
+            if best is None and progress["best"] is not None:
+                best = self._older_best(progress)
+            note = "".join(self._put_aside(*which) for which in damaged)
+            return Saved(restored, best, progress, note)
+        step, reason = damaged[0]
+        raise UserError(
+            f"no checkpoint in {self._folder} can be read (of step {step}: {reason}); "
+            "name another --workdir"
+        )
+
+    def kept(self) -> str:
+        """Which step a run can continue from, in words."""
+        last = self.latest_step
+        return f"step {last} is kept in {self._workdir}" if last else "there is no checkpoint yet"
+
+    def close(self) -> None:
+        """Ends Orbax's threads."""
+        if self._folder.is_dir():
+            self._manager.close()
+
+    def _older_best(self, progress: dict[str, Any]) -> Any:
+        """The best weights of a checkpoint that does not hold them, from the file beside it."""
+        try:
+            params, _, facts = weights.load(self._workdir / WEIGHTS)
+        except UserError:
+            params, facts = None, {}
+        if facts.get("step") != progress["best"]["step"]:
+            params, progress["best"] = None, None
+        return params
+
+    def _put_aside(self, step: int, reason: str) -> str:
+        aside = self._folder.parent / f"damaged-{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(self._folder / str(step), aside)
+        self._manager.reload()
+        return f"the checkpoint of step {step} is damaged ({reason}) and was moved to {aside}; "
+
+    def _to_tree(self, state: TrainState) -> dict[str, Any]:
+        return {
             "step": state.step,
             "params": self._layout.to_tree(state.params),
             "ema": self._layout.to_tree(state.ema),
-            "opt_state": dict(_numbered(leaves)),
+            # Leaves alone: optax's named tuples are not a stable format.
+            "opt_state": dict(_numbered(jax.tree.leaves(state.opt_state))),
         }
-        args = {"state": ocp.args.StandardRestore(template), "progress": ocp.args.JsonRestore()}
-        saved = _read(self._latest, self._folder, ocp.args.Composite(**args))
-        tree = saved["state"]
-        leaves = [np.array(tree["opt_state"][key]) for key, _ in _numbered(leaves)]
-        restored = TrainState(
-            step=np.array(tree["step"]),
+
+    def _from_tree(self, tree: dict[str, Any], like: TrainState) -> TrainState:
+        if jax.tree.map(np.shape, tree) != jax.tree.map(np.shape, self._to_tree(like)):
+            raise UserError(
+                f"the checkpoints in {self._workdir} are of another model or optimizer; "
+                "restore the settings they were made with, or name another --workdir"
+            )
+        leaves, structure = jax.tree.flatten(like.opt_state)
+        return TrainState(
+            step=tree["step"],
             params=self._layout.to_vector(tree["params"]),
             ema=self._layout.to_vector(tree["ema"]),
-            opt_state=jax.tree.unflatten(structure, leaves),
+            opt_state=jax.tree.unflatten(
+                structure, [tree["opt_state"][key] for key, _ in _numbered(leaves)]
+            ),
         )
-        return restored, saved["progress"]
-
-    def close(self) -> None:
-        """Waits until everything is written."""
-        self._latest.close()
-        self._best.close()
 
 
 def load_best(workdir: str | os.PathLike) -> tuple[dict, dict, dict]:
-    """The EMA weights of a run's best checkpoint; of its latest if nothing was validated yet.
+    """The EMA weights of a run's best validation; of its newest checkpoint if there was none yet.
 
     Returns:
       params (nested dict of numpy arrays), the model's config, facts.
@@ -116,21 +190,18 @@ def load_best(workdir: str | os.PathLike) -> tuple[dict, dict, dict]:
     workdir = Path(workdir).absolute()
     config = read_config(workdir)
     if config is None:
-        raise UserError(f"{workdir} is no folder of a training run: it has no {CONFIG}")
-    for name, args in (
-        ("best", {"ema": ocp.args.StandardRestore(), "facts": ocp.args.JsonRestore()}),
-        ("latest", {"state": ocp.args.StandardRestore(), "progress": ocp.args.JsonRestore()}),
-    ):
-        folder = workdir / FOLDER / name
-        if not folder.is_dir():
-            continue
+        raise UserError(f"{workdir} is not a training run: it has no {CONFIG}")
+    if (workdir / WEIGHTS).is_file():
+        return weights.load(workdir / WEIGHTS)
+    folder = workdir / FOLDER
+    if folder.is_dir():
         with _manager(folder, keep=None, write=False) as manager:
-            if manager.latest_step() is None:
-                continue
-            saved = _read(manager, folder, ocp.args.Composite(**args))
-        ema = saved["ema"] if name == "best" else saved["state"]["ema"]
-        facts = saved["facts"] if name == "best" else saved["progress"].get("facts", {})
-        return jax.tree.map(np.array, ema), config["model"], facts
+            for step in sorted(manager.all_steps(), reverse=True):
+                try:
+                    trees, progress = _read(manager, folder, step)
+                except _DamagedError:
+                    continue
+                return trees["state"]["ema"], config["model"], progress.get("facts", {})
     raise UserError(f"the training run in {workdir} has no checkpoint yet; let it train longer")
 
 
@@ -149,48 +220,90 @@ def read_config(workdir: Path) -> dict[str, Any] | None:
         raise UserError(f"{path} is damaged ({error}); name another --workdir") from error
 
 
-def write_config(workdir: Path, config: dict[str, Any]) -> None:
-    """Stores the config of a run, or checks that a resumed run trains the same model.
+def check_same_model(workdir: Path, model: dict[str, Any]) -> None:
+    """Checks that a folder with checkpoints holds the training of this model.
 
     Raises:
-      UserError: the folder holds the run of another model, or cannot be written.
+      UserError: it is another one.
     """
     old = read_config(workdir)
-    if old is not None and old.get("model") != config["model"]:
+    if old is not None and old.get("model") != model and list((workdir / FOLDER).glob("[0-9]*")):
         raise UserError(
             f"{workdir} holds the training run of another model, {old.get('model')}; "
-            f"name another --workdir for {config['model']}"
+            f"name another --workdir for {model}"
         )
+
+
+def write_config(workdir: Path, config: dict[str, Any]) -> None:
+    """Stores the config of a run.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
     with atomic_write(workdir / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=1) + "\n")
 
 
+class _DamagedError(Exception):
+    """A checkpoint that cannot be read."""
+
+
 def _manager(folder: Path, keep: int | None, write: bool = True) -> ocp.CheckpointManager:
+    # Only this process takes part, so that Orbax waits for no other.
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(),
+        active_processes={jax.process_index()},
+        barrier_sync_key_prefix=f"process-{jax.process_index()}",
+    )
     # Not Orbax's read_only, which warns of being what was asked for.
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=write, save_root_metadata=write)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=False,
+        cleanup_tmp_directories=write,
+        enable_async_checkpointing=False,
+        multiprocessing_options=alone,
+    )
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
-def _read(manager: ocp.CheckpointManager, folder: Path, args: ocp.args.Composite) -> Any:
-    step = manager.latest_step()
+def _read(
+    manager: ocp.CheckpointManager, folder: Path, step: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The trees and the progress of one checkpoint.
+
+    Raises:
+      _DamagedError: it cannot be read, or holds other numbers than were written.
+    """
+    args = {"state": ocp.args.StandardRestore(), "progress": ocp.args.JsonRestore()}
+    if (folder / str(step) / "best").is_dir():
+        args["best"] = ocp.args.StandardRestore()
     try:
-        return manager.restore(step, args=args)
-    # Orbax raises whatever its storage and JSON layers raise.
-    except Exception as error:
-        first = str(error).strip().splitlines() or [repr(error)]
-        raise UserError(
-            f"cannot read the checkpoint of step {step} in {folder} ({first[0]}); "
-            "remove it, or name another --workdir"
-        ) from error
+        saved = manager.restore(step, args=ocp.args.Composite(**args))
+        trees = {name: jax.tree.map(np.array, saved[name]) for name in args if name != "progress"}
+        progress = dict(saved["progress"])
+    except Exception as error:  # whatever Orbax's storage and JSON layers raise
+        raise _DamagedError(_reason(error)) from error
+    # Older checkpoints have none.
+    if progress.pop("digest", None) not in (None, _digest(trees)):
+        raise _DamagedError("its numbers are not those that were written")
+    return trees, progress
 
 
-def _host(state: TrainState) -> TrainState:
-    # Copies: the device's memory is given to the next step while the managers still write.
-    return jax.tree.map(np.array, local(state))
+def _digest(trees: dict[str, Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for path, leaf in _named(trees):
+        digest.update(path.encode() + np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
-def _finite(state: TrainState) -> bool:
-    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+def _named(trees: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    leaves = jax.tree_util.tree_leaves_with_path(trees)
+    return ((jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves)
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else repr(error)
 
 
 def _numbered(leaves: list[Any]) -> list[tuple[str, Any]]:

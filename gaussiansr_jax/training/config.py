@@ -8,8 +8,10 @@ from ml_collections import ConfigDict, config_dict
 from gaussiansr_jax import models
 from gaussiansr_jax.data.sampling import SampleSettings, check_settings
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.evaluation import protocol
 
 SCHEDULES = ("step", "cosine")
+MAX_SCALE = 30
 
 
 def default_config() -> ConfigDict:
@@ -31,7 +33,7 @@ def default_config() -> ConfigDict:
             # Held-out images: as many of `source`, or all of another source.
             "val_images": 10,
             "val_source": "",
-            # Side of the HR center crops that are judged; a multiple of each scale.
+            # Side of the HR center crops that are judged, and the scales, fractional ones too.
             "val_crop": 192,
             "val_scales": (2, 3, 4),
             # Side of the HR tiles on the device.
@@ -111,15 +113,31 @@ def check_config(config: ConfigDict) -> None:
     factors = config.reductions
     if not factors or not all(isinstance(by, int | float) and 1 <= by < 1e3 for by in factors):
         raise UserError(f"reductions is {factors}; it must be factors from 1 on, as (1, 2)")
-    for scale in config.val_scales:
-        if scale < 1 or config.val_crop % scale:
-            raise UserError(f"val_crop={config.val_crop} is no multiple of the scale {scale}")
+    if config.warmup_steps > config.steps:
+        raise UserError(
+            f"warmup_steps={config.warmup_steps} is longer than the run of steps={config.steps}; "
+            "lower it"
+        )
+    _check_validation(config)
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
     """A config as plain JSON values, the model's with all settings."""
     whole = {**config.to_dict(), "model": models.complete(config.model.to_dict())}
     return json.loads(json.dumps(whole))
+
+
+def _check_validation(config: ConfigDict) -> None:
+    if not config.val_scales:
+        raise UserError("val_scales is empty; give scales, as (2, 3, 4)")
+    for scale in config.val_scales:
+        if not (isinstance(scale, int | float) and 1 <= scale <= MAX_SCALE):
+            raise UserError(f"val_scales holds {scale!r}; scales go from 1 to {MAX_SCALE}")
+        (_, _), (side, _) = protocol.cut_size((config.val_crop,) * 2, scale)
+        if side <= 2 * protocol.shave_of(scale):
+            raise UserError(
+                f"val_crop={config.val_crop} is too small to be judged at scale {scale:g}; raise it"
+            )
 
 
 def _check_keys(config: ConfigDict) -> None:

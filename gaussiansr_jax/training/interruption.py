@@ -4,9 +4,6 @@ import signal
 from types import FrameType
 from typing import Any
 
-import jax
-import numpy as np
-
 
 class Interruption:
     """Turns SIGTERM (a scheduler) and the first SIGINT (Ctrl-C) into a request to save and stop.
@@ -39,13 +36,7 @@ class Interruption:
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
 
-    def requested(self) -> bool:
-        """Whether to stop. Several hosts must ask together, and stop if any of them was asked."""
-        if jax.process_count() == 1:
-            return bool(self.name)
-        from jax.experimental import multihost_utils
-
-        asked = bool(multihost_utils.process_allgather(np.array(bool(self.name))).any())
-        if asked and not self.name:
-            self.name = "a signal to another host"
-        return asked
+    @property
+    def asked(self) -> bool:
+        """Whether this process was asked to stop."""
+        return bool(self.name)

@@ -1,5 +1,6 @@
 """The training loop: everything from a config to trained weights in a folder."""
 
+import errno
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,13 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from gaussiansr_jax import models, weights
+from gaussiansr_jax import distributed, models, weights
 from gaussiansr_jax.data.pool import Pool, build_pool, center_crops, split_images
 from gaussiansr_jax.data.sources import find_images
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.training import initialization
+from gaussiansr_jax.training import checkpoints, initialization
 from gaussiansr_jax.training import state as states
-from gaussiansr_jax.training.checkpoints import Checkpoints, write_config
+from gaussiansr_jax.training.checkpoints import WEIGHTS, Checkpoints
 from gaussiansr_jax.training.config import check_config, sample_settings, to_json
 from gaussiansr_jax.training.interruption import Interruption
 from gaussiansr_jax.training.optimizer import build_optimizer
@@ -22,13 +23,14 @@ from gaussiansr_jax.training.reporting import Reporter, Window
 from gaussiansr_jax.training.step import Dispatcher, make_step
 from gaussiansr_jax.training.validation import Validator
 
-WEIGHTS = "model.safetensors"
 # The pool of training tiles and the held-out crops [N, S, S, 3].
 Data = tuple[Pool, np.ndarray]
 
 
 def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> dict[str, Any]:
-    """Trains a model, or goes on with the training that `workdir` holds.
+    """Trains a model, or continues the training that `workdir` holds.
+
+    In several processes, call it inside `distributed.joined`, in all of them alike.
 
     Args:
       config: see `config.default_config`.
@@ -44,15 +46,23 @@ def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> 
       SystemExit: 0, after SIGTERM or Ctrl-C and a checkpoint.
     """
     check_config(config)
+    workdir = Path(workdir).expanduser().absolute()
     try:
         with Interruption() as interruption:
-            return Run(config, Path(workdir).expanduser().absolute(), interruption, data).run()
+            return Run(config, workdir, interruption, data).run()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
             "the device's memory is too small for this run; lower batch_size, name fewer images "
             "in the source, or train a smaller model"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS):
+            raise
+        raise UserError(
+            f"cannot write to {error.filename or workdir} ({error.strerror}); make room, and run "
+            "the same command again to continue from the last checkpoint"
         ) from error
 
 
@@ -67,29 +77,29 @@ class Run:
         data: Data | None = None,
     ):
         self.config, self.workdir, self.interruption = config, workdir, interruption
+        self.group = distributed.current()
         self.devices = jax.local_devices()
-        self.first_host = jax.process_index() == 0
-        if config.batch_size % jax.device_count():
-            raise UserError(
-                f"batch_size={config.batch_size} cannot be shared equally by "
-                f"{jax.device_count()} devices; make it a multiple"
-            )
+        self._check_start()
         pool, crops = data or load_data(config)
-        write_config(workdir, to_json(config))
-        model = models.build(config.model.to_dict())
-        optimizer = build_optimizer(config)
+        model, optimizer = models.build(config.model.to_dict()), build_optimizer(config)
         params = initialization.init_params(model, config.seed, config.lr_size)
         self.state, self.layout = states.create(params, optimizer)
-        self.checkpoints = Checkpoints(workdir, self.layout)
+        self.best: Any = None
         self.progress = {"seconds": 0.0, "best": None, "facts": {}}
-        if self.checkpoints.latest_step is not None:
-            self.state, self.progress = self.checkpoints.restore(self.state)
-            self._say(f"going on from step {self.state.step} of {workdir}")
-        elif config.init_from:
-            params, parts = initialization.init_from(params, config.init_from)
-            self.state, self.layout = states.create(params, optimizer)
-            self._say(f"starting from the {' and '.join(parts)} of {config.init_from}")
+        # Process 0 alone reads and writes the run's files.
+        self.checkpoints = Checkpoints(workdir, self.layout) if self.group.first else None
+        self._say(self._start(params, optimizer) if self.checkpoints else "")
+        self.progress = self.group.of_first("progress", self.progress)
+        self.state = distributed.broadcast(self.state)
         self.done = int(self.state.step)
+        if self.done > config.steps:
+            raise UserError(
+                f"{workdir} holds a run of {self.done} steps, more than steps={config.steps}; "
+                "raise steps, or name another --workdir"
+            )
+        if self.group.first:
+            checkpoints.write_config(workdir, to_json(config))
+            self._write_best()
         self._say(
             f"{len(pool.tiles)} tiles ({pool.tiles.nbytes / 1e9:.2f} GB), "
             f"{len(crops)} held-out images, {self.layout.size:,} parameters, {self._device()}"
@@ -103,21 +113,47 @@ class Run:
 
     def run(self) -> dict[str, Any]:
         """Trains to the end, or until a signal asks to stop."""
-        reporter = Reporter(self.workdir, self.done, self.config.steps, self.first_host)
+        reporter = Reporter(self.workdir, self.done, self.config.steps, self.group.first)
         try:
             state = self._train(reporter)
             if self.done == self.config.steps:
                 self._finish(state, reporter)
         finally:
             reporter.close()
-            self.checkpoints.close()
+            if self.checkpoints:
+                self.checkpoints.close()
         if self.done < self.config.steps:
             self._say(
                 f"stopped by {self.interruption.name} at step {self.done}; saved in "
-                f"{self.workdir}; run the same command again to go on"
+                f"{self.workdir}; run the same command again to continue"
             )
             raise SystemExit(0)
         return self.progress["facts"]
+
+    def _check_start(self) -> None:
+        """Checks what can be checked before any image is read: settings, processes, folders."""
+        config = self.config
+        facts = {f"config.{name}": value for name, value in to_json(config).items()}
+        facts |= {"devices of the process": len(self.devices), "jax": jax.__version__}
+        distributed.agree(self.group, "start", facts | {"code": distributed.code_digest()})
+        if config.batch_size % jax.device_count():
+            raise UserError(
+                f"batch_size={config.batch_size} cannot be shared equally by "
+                f"{jax.device_count()} devices; make it a multiple"
+            )
+        distributed.check_shared(self.group, self.workdir)
+        checkpoints.check_same_model(self.workdir, to_json(config)["model"])
+
+    def _start(self, params: Any, optimizer: Any) -> str:
+        """Takes up the newest checkpoint or the weights of `init_from`; says which."""
+        if self.checkpoints.latest_step is not None:
+            self.state, self.best, self.progress, note = self.checkpoints.restore(self.state)
+            return f"{note}continuing from step {self.state.step} of {self.workdir}"
+        if self.config.init_from:
+            params, parts = initialization.init_from(params, self.config.init_from)
+            self.state, _ = states.create(params, optimizer)
+            return f"starting from the {' and '.join(parts)} of {self.config.init_from}"
+        return f"starting in {self.workdir}"
 
     def _train(self, reporter: Reporter) -> states.TrainState:
         config, length = self.config, steps_per_dispatch(self.config)
@@ -131,13 +167,13 @@ class Run:
             chunk = min(length, config.steps - self.done)
             # Whatever goes to or from the device here would do so in every call.
             with jax.transfer_guard("disallow"):
-                state, metrics = self.dispatcher(state, self.pool, chunk)
+                state, metrics = self.dispatcher(state, self.pool, chunk, self.interruption.asked)
             metrics = jax.device_get(states.local(metrics))
+            stop = bool(metrics.pop("stop").any())
             self._check(metrics)
             before, self.done = self.done, self.done + chunk
             self.progress["seconds"] += window.add(metrics)
             reporter.progress(chunk, window)
-            stop = self.interruption.requested()
             ends = stop or self.done == config.steps
             if ends or _passed(config.log_every, before, self.done):
                 reporter.metrics(self.done, window.take())
@@ -154,9 +190,10 @@ class Run:
         bad = ~np.isfinite(metrics["loss"]) | ~np.isfinite(metrics["grad_norm"])
         if bad.any():
             index = int(bad.argmax())
+            kept = self.checkpoints.kept() if self.checkpoints else "see process 0"
             raise UserError(
                 f"the loss became {metrics['loss'][index]} (gradient norm "
-                f"{metrics['grad_norm'][index]}) at step {self.done + index + 1}; {self._kept()}; "
+                f"{metrics['grad_norm'][index]}) at step {self.done + index + 1}; {kept}; "
                 "lower learning_rate or set clip_norm, and run again"
             )
 
@@ -173,12 +210,19 @@ class Run:
             self._export(ema)
 
     def _export(self, ema: Any) -> None:
-        """Makes `ema` the best weights: a checkpoint, and a file that needs no Orbax."""
-        facts = self.progress["facts"] = self._facts()
-        params = self.layout.to_tree(ema)
-        self.checkpoints.save_best(params, self.done, facts)
-        if self.first_host:
-            weights.save(self.workdir / WEIGHTS, params, to_json(self.config)["model"], facts)
+        """Makes `ema` the best weights, and writes them to a file that needs no Orbax."""
+        self.progress["facts"] = self._facts()
+        if self.group.first:
+            self.best = self.layout.to_tree(ema)
+            self._write_best()
+
+    def _write_best(self) -> None:
+        """Writes the best weights; a run that continues from an earlier step removes later ones."""
+        if self.best is None:
+            (self.workdir / WEIGHTS).unlink(missing_ok=True)
+            return
+        model = to_json(self.config)["model"]
+        weights.save(self.workdir / WEIGHTS, self.best, model, self.progress["facts"])
 
     def _facts(self) -> dict[str, Any]:
         config = self.config
@@ -194,14 +238,12 @@ class Run:
         }
 
     def _save(self, state: states.TrainState) -> None:
-        if not self.checkpoints.save(state, self.progress):
-            raise UserError(
-                f"the parameters at step {self.done} are not finite and not saved; "
-                f"{self._kept()}; lower learning_rate, and run again"
-            )
+        if self.checkpoints:
+            with self.group.saving():
+                self.checkpoints.save(state, self.best, self.progress)
 
     def _picture(self, state: states.TrainState) -> None:
-        if self.validator and self.first_host:
+        if self.validator and self.group.first:
             path = self.workdir / "samples" / f"step_{self.done:07}.png"
             self.validator.write_picture(path, states.local(state.ema))
 
@@ -211,15 +253,11 @@ class Run:
             self._export(states.local(state.ema))
         reporter.say(f"weights: {self.workdir / WEIGHTS}")
 
-    def _kept(self) -> str:
-        last = self.checkpoints.latest_step
-        return f"step {last} is kept in {self.workdir}" if last else "there is no checkpoint yet"
-
     def _device(self) -> str:
         return f"{jax.device_count()} x {self.devices[0].device_kind}"
 
     def _say(self, text: str) -> None:
-        if self.first_host:
+        if self.group.first:
             print(text, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The training step, and many of them in one call over all devices of a host."""
+"""The training step, and many of them in one call over all devices of all hosts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -114,32 +114,45 @@ class Dispatcher:
     def __init__(self, step: Step, devices: list[jax.Device]):
         self._step = step
         self._devices = devices
-        # A mapped argument is what tells pmap the number of devices; lying there already, it is
-        # not sent with each call.
-        mesh = Mesh(np.array(devices), (AXIS,))
-        lanes = np.arange(len(devices), dtype=np.int32)
-        self._lanes = jax.device_put(lanes, NamedSharding(mesh, PartitionSpec(AXIS)))
+        # Lying there already, they are not sent with each call.
+        sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+        self._asked = tuple(
+            jax.device_put(np.full(len(devices), asked, np.float32), sharding) for asked in (0, 1)
+        )
         self._compiled = {}
 
-    def __call__(self, state: TrainState, pool: Pool, steps: int) -> tuple[TrainState, Metrics]:
+    def __call__(
+        self, state: TrainState, pool: Pool, steps: int, stop: bool = False
+    ) -> tuple[TrainState, Metrics]:
         """Runs `steps` steps; the given state's memory is used for the result.
 
+        Args:
+          state: on all devices; its memory is given away.
+          pool: on all devices.
+          steps: how many.
+          stop: whether this process was asked to stop.
+
         Returns:
-          the state, and the metrics of each step, [steps].
+          the state, and the metrics of each step, [steps]; "stop" among them is above 0 if any
+          process was asked to stop, so that all know at the same step.
         """
         if steps not in self._compiled:
             self._compiled[steps] = self._map(steps)
-        return self._compiled[steps](state, pool, self._lanes)
+        return self._compiled[steps](state, pool, self._asked[stop])
 
     def _map(self, steps: int) -> Callable:
-        def run(state: TrainState, pool: Pool, lane: Array) -> tuple[TrainState, Metrics]:
-            del lane
+        def run(state: TrainState, pool: Pool, asked: Array) -> tuple[TrainState, Metrics]:
+            stop = jnp.broadcast_to(jax.lax.psum(asked, AXIS), (steps,))
             if steps == 1:
                 # Not inside a scan, where convolutions are slow on CPUs.
                 state, metrics = self._step(state, pool)
-                return state, jax.tree.map(lambda x: x[None], metrics)
-            return jax.lax.scan(lambda s, _: self._step(s, pool), state, None, length=steps)
+                metrics = jax.tree.map(lambda x: x[None], metrics)
+            else:
+                once = lambda state, _: self._step(state, pool)  # noqa: E731
+                state, metrics = jax.lax.scan(once, state, None, length=steps)
+            return state, metrics | {"stop": stop}
 
+        # The one place that knows how steps are mapped over devices.
         devices = self._devices if jax.process_count() == 1 else None
         return jax.pmap(
             run,

@@ -6,11 +6,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 from PIL import Image
 
-from gaussiansr_jax.evaluation.imresize import resize_float, resize_matlab
+from gaussiansr_jax import distributed
+from gaussiansr_jax.distributed import Share
+from gaussiansr_jax.evaluation.imresize import resize_float
 from gaussiansr_jax.evaluation.metrics import psnr_y
+from gaussiansr_jax.evaluation.protocol import make_pair, shave_of
 from gaussiansr_jax.files import atomic_write
 from gaussiansr_jax.models import SuperResolver
 from gaussiansr_jax.ops.coordinates import grid_positions
@@ -20,10 +23,10 @@ CHUNK = 4  # images of one call: bounds the memory
 
 
 class Validator:
-    """PSNR of held-out crops at a few integer scales.
+    """PSNR of held-out crops at a few scales, whole or not.
 
-    The LR images are made once, MATLAB-style and rounded to 8 bits. All are padded to the largest,
-    so that one compilation serves all scales.
+    The LR images are made once, as `evaluation.protocol` says. All are padded to the largest, so
+    that one compilation serves all scales. Each process scores its share of the crops.
     """
 
     def __init__(
@@ -31,41 +34,54 @@ class Validator:
         model: SuperResolver,
         layout: Layout,
         crops: UInt8[np.ndarray, "N S S 3"],
-        scales: Sequence[int],
+        scales: Sequence[float],
     ):
         self.scales = tuple(scales)
         self._model, self._layout = model, layout
-        self._hr = crops.astype(np.float32) / 255
-        self._lr = {scale: self._reduce(crops, scale) for scale in self.scales}
+        self._crop, self._count = crops.shape[1], len(crops)
+        share = Share(jax.process_index(), jax.process_count())
+        self._own = share.of(range(len(crops)))
+        pairs = {scale: [make_pair(crop, scale) for crop in crops] for scale in self.scales}
+        self._lr = {
+            s: np.stack([lr for lr, _ in p]).astype(np.float32) / 255 for s, p in pairs.items()
+        }
+        self._hr = {
+            s: np.stack([hr for _, hr in p]).astype(np.float32) / 255 for s, p in pairs.items()
+        }
         self._predict = jax.jit(self._predict_chunk)
 
     def __call__(self, ema: Float[Array, "P"]) -> dict[str, float]:
-        """PSNR of the Y channel (borders of `scale` pixels left out), as "x2", "x3", …, "mean"."""
-        return self._score(lambda scale: self.predict(ema, scale))
+        """PSNR of the Y channel as "x2", "x3", …, "mean"; every process must call it."""
+        return self._score(lambda scale: self.predict(ema, scale, self._own))
 
     def bicubic_scores(self) -> dict[str, float]:
         """The same of MATLAB's bicubic interpolation, for comparison."""
-        return self._score(self._bicubic)
+        return self._score(lambda scale: self._bicubic(scale, self._own))
 
-    def _score(self, images_at: Callable[[int], np.ndarray]) -> dict[str, float]:
-        scores = {}
-        for scale in self.scales:
-            images = images_at(scale)
-            pairs = zip(images.clip(0, 1), self._hr, strict=True)
-            psnrs = [psnr_y(*pair, shave=scale) for pair in pairs]
-            scores[f"x{scale}"] = float(np.mean(psnrs))
-        return scores | {"mean": float(np.mean(list(scores.values())))}
+    def _score(self, images_at: Callable[[float], np.ndarray]) -> dict[str, float]:
+        found = np.zeros((len(self.scales), self._count))
+        for row, scale in zip(found, self.scales, strict=True):
+            for index, image in zip(self._own, images_at(scale), strict=True):
+                row[index] = psnr_y(image.clip(0, 1), self._hr[scale][index], shave_of(scale))
+        # Each crop was scored by one process; the others have a zero there.
+        means = distributed.gather(found).sum(0).mean(1)
+        scores = {f"x{scale:g}": float(m) for scale, m in zip(self.scales, means, strict=True)}
+        return scores | {"mean": float(means.mean())}
 
-    def predict(self, ema: Float[Array, "P"], scale: int) -> Float[np.ndarray, "N S S 3"]:
-        """The held-out crops, super-resolved from their LR images."""
-        lr, valid, full = self._lr[scale], self._hr.shape[1] // scale, self._hr.shape[1]
-        side = full // min(self.scales)
-        parts = []
-        for start in range(0, len(lr), CHUNK):
-            part = lr[start : start + CHUNK]
-            pad = (0, min(CHUNK, len(lr)) - len(part)), *((0, side - valid),) * 2, (0, 0)
-            padded = np.pad(part, pad)
-            parts.append(np.array(self._predict(ema, padded, np.int32(valid)))[: len(part)])
+    def predict(
+        self, ema: Float[Array, "P"], scale: float, indices: Sequence[int]
+    ) -> Float[np.ndarray, "N H W 3"]:
+        """Some of the held-out crops, super-resolved from their LR images."""
+        lr, size = self._lr[scale], self._hr[scale].shape[1]
+        valid, side = lr.shape[1], max(lr.shape[1] for lr in self._lr.values())
+        whole = np.zeros((CHUNK, side, side, 3), np.float32)
+        parts = [np.zeros((0, size, size, 3), np.float32)]
+        for start in range(0, len(indices), CHUNK):
+            part = lr[list(indices[start : start + CHUNK])]
+            whole[: len(part), :valid, :valid] = part
+            found = self._predict(ema, whole, np.int32(valid), np.float32(size / valid))
+            parts.append(np.array(found)[: len(part), :size, :size])
+            whole[:] = 0
         return np.concatenate(parts)
 
     def write_picture(self, path: Path, ema: Float[Array, "P"], rows: int = 3) -> None:
@@ -76,32 +92,34 @@ class Validator:
           ema: the parameters.
           rows: at most so many crops, one below the other.
         """
-        scale = max(self.scales)
-        lr, hr = self._lr[scale][:rows], self._hr[:rows]
-        nearest = lr.repeat(scale, 1).repeat(scale, 2)
-        bicubic, ours = self._bicubic(scale)[:rows], self.predict(ema, scale)[:rows]
-        sheet = np.concatenate([np.concatenate(x, 0) for x in (nearest, bicubic, ours, hr)], 1)
+        scale, shown = max(self.scales), range(min(rows, self._count))
+        lr, hr = self._lr[scale][: len(shown)], self._hr[scale][: len(shown)]
+        index = ((np.arange(hr.shape[1]) + 0.5) * lr.shape[1] / hr.shape[1]).astype(int)
+        nearest = lr[:, index][:, :, index]
+        columns = nearest, self._bicubic(scale, shown), self.predict(ema, scale, shown), hr
+        sheet = np.concatenate([np.concatenate(x, 0) for x in columns], 1)
         with atomic_write(path) as temporary:
             Image.fromarray(np.rint(sheet.clip(0, 1) * 255).astype(np.uint8)).save(temporary)
 
-    def _bicubic(self, scale):
-        size = self._hr.shape[1:3]
-        return np.stack([resize_float(image, size) for image in self._lr[scale]])
+    def _bicubic(self, scale: float, indices: Sequence[int]) -> Float[np.ndarray, "N H W 3"]:
+        size = self._hr[scale].shape[1:3]
+        images = [resize_float(self._lr[scale][index], size) for index in indices]
+        return np.array(images).reshape(-1, *size, 3)
 
-    @staticmethod
-    def _reduce(crops, scale):
-        size = (crops.shape[1] // scale,) * 2
-        return np.stack([resize_matlab(crop, size) for crop in crops]).astype(np.float32) / 255
+    def _predict_chunk(
+        self,
+        ema: Float[Array, "P"],
+        lr: Float[Array, "B L L 3"],
+        valid: Int[Array, ""],
+        scale: Float[Array, ""],
+    ) -> Float[Array, "B S S 3"]:
+        """Of the LR images, `valid` pixels each way count; so do valid * scale of the result's."""
+        count = lr.shape[0]
+        ys = jnp.broadcast_to(grid_positions(self._crop, scale), (count, self._crop))
+        cell = jnp.full((count, 2), 1 / scale)
 
-    def _predict_chunk(self, ema, lr, valid):
-        """[P], [B, L, L, 3] of which `valid` pixels each way count -> [B, S, S, 3]."""
-        full = self._hr.shape[1]
-        scale = full / valid.astype(jnp.float32)
-        ys = jnp.broadcast_to(grid_positions(full, scale), (lr.shape[0], full))
-        cell = jnp.full((lr.shape[0], 2), 1 / scale)
-
-        def predict(module, lr):
-            field = module.encode(lr, size=jnp.full((lr.shape[0], 2), valid))
+        def predict(module: SuperResolver, lr: Float[Array, "B L L 3"]) -> Array:
+            field = module.encode(lr, size=jnp.full((count, 2), valid))
             return module.render(field, ys, ys, cell)
 
         return self._model.apply({"params": self._layout.unravel(ema)}, lr, method=predict)

@@ -67,17 +67,16 @@ def test_thirty_steps_learn_and_leave_everything_behind(config, whole):
 
 
 def test_15_and_15_resumed_steps_equal_30(config, whole, tmp_path, monkeypatch):
-    # As a signal would after step 15.
-    monkeypatch.setattr(loop.Interruption, "requested", lambda self: stop(self))
+    # A signal during step 14: step 15 is the last one.
+    def asked(self):
+        self.name = "SIGTERM" if runs[-1].done >= 14 else ""
+        return bool(self.name)
 
-    def stop(self):
-        self.name = "SIGTERM"
-        return runs[-1].done >= 15
-
+    monkeypatch.setattr(loop.Interruption, "asked", property(asked))
     runs = []
     remember = loop.Run.__init__
     monkeypatch.setattr(
-        loop.Run, "__init__", lambda self, *a: (remember(self, *a), runs.append(self))[0]
+        loop.Run, "__init__", lambda self, *a: (runs.append(self), remember(self, *a))[1]
     )
     with pytest.raises(SystemExit) as stopped:
         loop.train(config, tmp_path)
@@ -125,12 +124,12 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(config, tmp_pat
     run = loop.Run(config, tmp_path, loop.Interruption())
     dispatch, calls = run.dispatcher, []
 
-    def poisoned(state, pool, steps):
+    def poisoned(state, pool, steps, stop):
         calls.append(steps)
         if len(calls) == 8:
             with jax.transfer_guard("allow"):
                 state = state.replace(params=state.params / 0)
-        return dispatch(state, pool, steps)
+        return dispatch(state, pool, steps, stop)
 
     run.dispatcher = poisoned
     with pytest.raises(UserError) as error:
@@ -146,8 +145,11 @@ def test_an_infinite_state_is_never_saved(config, tmp_path):
     config.update(steps=5, val_images=0)
     run = loop.Run(config, tmp_path, loop.Interruption())
     state = loop.states.replicate(run.state, run.devices)
-    assert not run.checkpoints.save(state.replace(ema=state.ema / 0), {})
-    assert run.checkpoints.save(state, {})
+    with pytest.raises(UserError, match="step 0 are not finite and not saved"):
+        run.checkpoints.save(state.replace(ema=state.ema / 0), None, run.progress)
+    assert run.checkpoints.latest_step is None
+    run.checkpoints.save(state, None, run.progress)
+    assert run.checkpoints.latest_step == 0
     run.checkpoints.close()
 
 

@@ -1,0 +1,36 @@
+"""Arrays of one process for all, and of all for each, bit for bit."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+def broadcast(tree: Any) -> Any:
+    """Process 0's arrays, in every process.
+
+    Args:
+      tree: arrays, of the same shapes and types in all processes.
+    """
+    if jax.process_count() == 1:
+        return tree
+    leaves, structure = jax.tree.flatten(tree)
+    leaves = [np.asarray(leaf) for leaf in leaves]
+    # As bytes: a sum over the processes would make 0.0 of -0.0.
+    flat = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
+    flat = np.asarray(multihost_utils.broadcast_one_to_all(flat), np.uint8)
+    parts = np.split(flat, np.cumsum([leaf.nbytes for leaf in leaves])[:-1])
+    pairs = zip(parts, leaves, strict=True)
+    received = [np.frombuffer(p.tobytes(), x.dtype).reshape(x.shape).copy() for p, x in pairs]
+    return jax.tree.unflatten(structure, received)
+
+
+def gather(array: np.ndarray) -> np.ndarray:
+    """The arrays of all processes, [processes, …]; of the same shape and type in all."""
+    if jax.process_count() == 1:
+        return array[None]
+    # As bytes, because JAX makes float32 of float64.
+    flat = np.frombuffer(array.tobytes(), np.uint8)
+    flat = np.asarray(multihost_utils.process_allgather(flat), np.uint8)
+    return np.frombuffer(flat.tobytes(), array.dtype).reshape(-1, *array.shape).copy()
