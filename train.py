@@ -11,11 +11,12 @@ import re
 import sys
 from pathlib import Path
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
 from gaussiansr_jax import distributed
-from gaussiansr_jax.errors import UserError, run_cli
+from gaussiansr_jax.errors import UserError, needs_extra, run_cli, shown
+
+with shown(), needs_extra("training", "train"):
+    from absl import app, flags, logging
+    from ml_collections import config_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; created if missing.")

@@ -1,20 +1,50 @@
 """The one exception that is meant for people, and the wrapper that shows it to them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
     """Something the caller can mend: one sentence that names the thing and the way out."""
 
 
-def run_cli(main: Callable[[], None]) -> None:
-    """Runs a command line; a `UserError` becomes one line on stderr and exit status 1."""
+@contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """Around imports of packages that only an extra of this package installs.
+
+    Args:
+      what: what needs them, the subject of the message.
+      extra: the name of the extra.
+
+    Raises:
+      UserError: a package is missing; the message has the pip command.
+    """
     try:
-        main()
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gaussiansr_jax"):
+            raise
+        raise UserError(
+            f"{what} needs the package {error.name}; "
+            f"install it with: pip install 'gaussiansr-jax[{extra}]'"
+        ) from error
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Makes of a `UserError` one line on stderr and exit status 1."""
+    try:
+        yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def run_cli(main: Callable[[], None]) -> None:
+    """Runs a command line; its errors are `shown`."""
+    with shown():
+        main()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gaussiansr_jax import weights
-from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.errors import UserError, needs_extra
 from gaussiansr_jax.upscaling.upscaler import Upscaler
 
 
@@ -40,7 +40,8 @@ def resolve(name_or_path: str | os.PathLike) -> weights.Loaded:
     """
     path = Path(name_or_path)
     if path.is_dir():
-        from gaussiansr_jax.training import checkpoints  # Orbax takes long to import
+        with needs_extra("a training run", "train"):
+            from gaussiansr_jax.training import checkpoints  # Orbax takes long to import
 
         return checkpoints.load_best(path)
     if path.suffix.lower() in (".pth", ".pt"):

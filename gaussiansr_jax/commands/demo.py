@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from gaussiansr_jax import images, loading
 from gaussiansr_jax.commands.startup import start_jax
+from gaussiansr_jax.errors import needs_extra
 from gaussiansr_jax.evaluation import imresize, protocol
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
@@ -55,8 +56,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def photograph() -> np.ndarray:
-    """A part of a photograph inside the scikit-image package, [256, 320, 3] uint8; no download."""
-    with resources.as_file(resources.files("skimage") / "data" / _PHOTO) as file:
+    """A part of a photograph inside the scikit-image package, [256, 320, 3] uint8; no download.
+
+    Raises:
+      UserError: scikit-image is not installed.
+    """
+    with needs_extra("the demo's photograph", "demo"):
+        folder = resources.files("skimage")
+    with resources.as_file(folder / "data" / _PHOTO) as file:
         return images.read_rgb(file)[_CROP]
 
 

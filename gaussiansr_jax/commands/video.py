@@ -9,7 +9,7 @@ from tqdm import tqdm
 from gaussiansr_jax import loading
 from gaussiansr_jax.commands import arguments
 from gaussiansr_jax.commands.startup import start_jax
-from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.errors import UserError, needs_extra
 
 READABLE = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg"),
@@ -52,14 +52,8 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--self-ensemble is for pictures; leave it out for films")
     target = arguments.parse(args.scale, args.size)
     options = _encoder_options(args.encoder_options)
-    try:
+    with needs_extra("upscaling a film", "video"):
         from gaussiansr_jax.video.film import upscale_film
-    except ModuleNotFoundError as error:
-        if error.name != "av":
-            raise
-        raise UserError(
-            "films need PyAV; install it with pip install 'gaussiansr-jax[video]'"
-        ) from error
     paths = _outputs(args.inputs, Path(args.output))
     start_jax()
     engine = loading.load(args.weights, dtype=args.dtype).engine

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.errors import UserError, needs_extra
 from gaussiansr_jax.images import READABLE
 
 # The photographs (not the charts, icons or masks) among the files of the scikit-image wheel.
@@ -96,8 +96,8 @@ def sample_images() -> list[ImageRef]:
     paths = [path for path in paths if path.is_file()]
     if not paths:
         raise UserError(
-            "the source 'samples' needs the package scikit-image with its photographs; "
-            "install scikit-image, or give folder:DIR"
+            "the source 'samples' needs the package scikit-image with its photographs; install it "
+            "with: pip install 'gaussiansr-jax[train]', or give folder:DIR"
         )
     return [ImageRef(str(path), partial(str, path)) for path in paths]
 
@@ -113,15 +113,11 @@ def tfds_images(name: str, split: str) -> list[ImageRef]:
       split: the split, slices such as `train[:90%]` included.
 
     Raises:
-      UserError: no such data set or split, not prepared, or no image among its features.
+      UserError: no such data set or split, not prepared, no image among its features, or
+        tensorflow-datasets is not installed.
     """
-    try:
+    with needs_extra(f"the source tfds:{name}", "train"):
         import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise UserError(
-            f"the source tfds:{name} needs tensorflow-datasets and importlib_resources; "
-            f"install them ({error})"
-        ) from error
     try:
         if Path(name).expanduser().is_dir():
             builder = tfds.builder_from_directory(Path(name).expanduser())

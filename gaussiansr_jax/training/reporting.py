@@ -135,6 +135,9 @@ def _tensorboard(workdir: Path, step: int) -> Any:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        tqdm.write("tensorboardX is not installed: metrics go to metrics.jsonl only")
+        tqdm.write(
+            "tensorboardX is not installed (pip install 'gaussiansr-jax[train]'): metrics go to "
+            "metrics.jsonl only"
+        )
         return None
     return SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
