@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 from PIL import Image, ImageCms
 
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.images.metadata import NO_METADATA, Metadata
 from gaussiansr_jax.images.picture import Picture
 
 # How far float values may lie outside [0, 1] to be clipped: interpolation overshoots so much.
@@ -35,6 +36,7 @@ class Channels:
       bits: of the file, if `values` does not say it: 8, 16, or 32 for floats.
       orientation: of the EXIF standard, 1 to 8.
       icc: the color profile.
+      metadata: what the file says beside its pixels.
       notes: what is lost.
     """
 
@@ -48,6 +50,7 @@ class Channels:
     bits: int | None = None
     orientation: int = 1
     icc: bytes | None = None
+    metadata: Metadata = NO_METADATA
     notes: tuple[str, ...] = ()
 
 
@@ -82,7 +85,7 @@ def to_picture(channels: Channels, name: str) -> Picture:
     icc, note = _fitting(icc, channels.colors == 1)
     rgb = _of_depth(colors, levels, depth)
     rgb = np.array(np.broadcast_to(rgb, (*rgb.shape[:2], 3)), order="C")
-    return Picture(rgb, alpha, channels.colors == 1, depth, icc, (*notes, *note))
+    return Picture(rgb, alpha, channels.colors == 1, depth, icc, channels.metadata, (*notes, *note))
 
 
 def _of_depth(colors: np.ndarray, levels: float, depth: int) -> np.ndarray:

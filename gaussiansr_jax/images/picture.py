@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from gaussiansr_jax.images.metadata import NO_METADATA, Metadata
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -18,6 +20,7 @@ class Picture:
       grey: whether the file had one color channel.
       bits: how the file stored its values: 8 or 16 bits, or 32 for floating-point numbers.
       icc: the color profile, or None.
+      metadata: what the file says beside its pixels.
       notes: what of the file could not be kept, in words.
     """
 
@@ -26,6 +29,7 @@ class Picture:
     grey: bool = False
     bits: int = 8
     icc: bytes | None = None
+    metadata: Metadata = NO_METADATA
     notes: tuple[str, ...] = ()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.images import metadata
 from gaussiansr_jax.images.decoding import Channels
 
 _ORIENTATION = 0x0112
@@ -54,6 +55,7 @@ def decode(image: Image.Image, file: IO[bytes], name: str) -> Channels:
         # TIFF files are turned upright while Pillow reads them.
         orientation=1 if image.format == "TIFF" else orientation(image),
         icc=icc,
+        metadata=metadata.of_pillow(image),
         notes=tuple(notes),
     )
 

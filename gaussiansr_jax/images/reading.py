@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,7 @@ from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.images import formats, netpbm, raster, tiff
 from gaussiansr_jax.images.decoding import Channels, to_picture
 from gaussiansr_jax.images.formats import READABLE
+from gaussiansr_jax.images.metadata import of_tiff
 from gaussiansr_jax.images.picture import Picture, quantized
 from gaussiansr_jax.memory import available_bytes
 
@@ -96,7 +98,8 @@ def _decode(file: IO[bytes], name: str) -> Channels:
             pages = tiff.pages(opened)
             _check_memory((pages[0].imagelength, pages[0].imagewidth), name)
             if not tiff.needs_libtiff(pages[0]):
-                return tiff.decode(pages[0], len(pages), name)
+                channels = tiff.decode(pages[0], len(pages), name)
+                return replace(channels, metadata=of_tiff(file))
         file.seek(0)
     with _pillow(file, name) as image:
         _check_memory(image.size[::-1], name)
