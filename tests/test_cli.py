@@ -118,10 +118,12 @@ def test_color_of_transparent_pixels_leaves_no_fringe(upscale, tmp_path):
 
 
 def test_two_inputs_of_one_name(upscale, photos, tmp_path, capsys):
-    Image.fromarray(tiny_model.photo(16, 20)).save(photos / "a.gif")
-    with pytest.raises(UserError, match="1 of 3"):
-        upscale(photos, "--output", tmp_path / "out", "--scale", "2", "--overwrite")
-    assert "has just been written from another image" in capsys.readouterr().err
+    Image.fromarray(tiny_model.photo(16, 20, 2)).save(photos / "a.gif")
+    upscale(photos, "--output", tmp_path / "out", "--scale", "2")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-gif.png", "a.png", "b.png"]
+    upscale(photos / "a.png", "--output", tmp_path / "a.png", "--scale", "2")
+    kept, alone = images.read_rgb(tmp_path / "out" / "a.png"), images.read_rgb(tmp_path / "a.png")
+    np.testing.assert_array_equal(kept, alone)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_impossible_outputs(upscale, photos, tmp_path):
     with pytest.raises(UserError, match="is a file, but the input may be several"):
         upscale(photos, "--output", tmp_path / "a.png", "--scale", "2")
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="cannot make the folder"):
+    with pytest.raises(UserError, match="cannot create the folder"):
         upscale(photos, "--output", tmp_path / "file", "--scale", "2")
 
 

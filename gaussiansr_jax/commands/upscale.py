@@ -1,17 +1,20 @@
 """`python -m gaussiansr_jax upscale`: image files in, larger image files out."""
 
 import argparse
-import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from gaussiansr_jax import images, loading
-from gaussiansr_jax.commands import arguments, video
+from gaussiansr_jax.commands import arguments, batch, video
+from gaussiansr_jax.commands.arguments import Target
+from gaussiansr_jax.commands.progress import say
 from gaussiansr_jax.commands.startup import start_jax
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import refuse_existing
+from gaussiansr_jax.images import Picture
+from gaussiansr_jax.upscaling.arguments import requested_size
+from gaussiansr_jax.upscaling.prepared import check_memory
 from gaussiansr_jax.upscaling.upscaler import Upscaler
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
@@ -26,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, help="a folder, or for a single image a file name"
     )
-    target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--scale", help="factor from 1 to 30, or two: HORIZONTALxVERTICAL")
-    target.add_argument("--size", metavar="WIDTHxHEIGHT", help="size of the output in pixels")
+    arguments.add_target(parser)
     parser.add_argument(
         "--weights",
         default=DEFAULT_WEIGHTS,
@@ -41,8 +42,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="average over the eight reflections of each image: a little better, 8 times the work",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing output files")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace existing output files")
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="leave out images whose output file exists"
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "--recursive", action="store_true", help="folders in folders, too, in the same structure"
+    )
+    files.add_argument(
+        "--format",
+        choices=sorted(ending[1:] for ending in images.WRITABLE),
+        help="of the output files (default: that of the input, or png)",
+    )
+    files.add_argument("--quality", type=int, metavar="1-100", help="of JPEG, AVIF and WebP")
+    files.add_argument("--suffix", default="", help="put behind names, as in --suffix=-x2")
+    files.add_argument(
+        "--frames",
+        choices=("first", "all"),
+        default="first",
+        help="of animations and files of several pages (default: %(default)s)",
+    )
     video.add_arguments(parser)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done with each image.
+
+    Attributes:
+      target: how large results are.
+      overwrite: whether existing files may be replaced.
+      skip_existing: whether images are left out whose result exists.
+      all_frames: whether animations and files of several pages are done whole.
+      quality: of lossy formats, or None.
+    """
+
+    target: Target
+    overwrite: bool = False
+    skip_existing: bool = False
+    all_frames: bool = False
+    quality: int | None = None
 
 
 def main(args: argparse.Namespace) -> None:
@@ -52,38 +93,39 @@ def main(args: argparse.Namespace) -> None:
       UserError: wrong arguments, or at the end, if an image failed.
     """
     if any(video.is_film(path) for path in args.inputs):
+        _refuse_for_films(args)
         return video.main(args)
-    target = arguments.parse(args.scale, args.size)
-    files = images.find(args.inputs)
-    output, is_file = _output(args, files)
+    job = _job(args)
+    output = Path(args.output)
+    found = images.search(args.inputs, args.recursive, output if output.is_dir() else None)
+    sources = [file for file, _ in found.images]
+    names = images.Names(args.format and f".{args.format}", args.suffix)
+    is_file = _is_file(args, len(sources))
+    paths = [output] if is_file else names.plan([place for _, place in found.images])
     start_jax()
     upscaler = loading.load(args.weights, dtype=args.dtype, self_ensemble=args.self_ensemble)
-    written: set[Path] = set()
-    failed = 0
-    for file in tqdm(files, unit="image", disable=len(files) == 1):
-        try:
-            path = output if is_file else output / file.name
-            path = upscale_file(upscaler, file, path, target, args.overwrite, is_file, written)
-            written.add(path)
-        except UserError as error:
-            if len(files) == 1:
-                raise
-            failed += 1
-            tqdm.write(f"error: {error}", file=sys.stderr)
-    if written:
-        print(*written if len(written) == 1 else (f"{len(written)} images in {output}",))
-    if failed:
-        raise UserError(f"{failed} of {len(files)} images could not be upscaled; see above")
+
+    def work(index: int) -> Path:
+        source, path = sources[index], paths[index]
+        if is_file:
+            return upscale_file(upscaler, source, path, job)
+
+        def rename(picture: Picture) -> Path:
+            """The planned name, or another one where its format cannot hold the picture."""
+            suitable = path if args.format else images.suitable_name(path, picture)
+            return output / (suitable if suitable == path else names.free(suitable, source.suffix))
+
+        return upscale_file(upscaler, source, output / path, job, rename)
+
+    batch.report(batch.run(sources, work), output, found.skipped)
 
 
 def upscale_file(
     upscaler: Upscaler,
     file: Path,
     path: Path,
-    target: dict,
-    overwrite: bool,
-    exact_name: bool,
-    written: set[Path],
+    job: Job,
+    rename: Callable[[Picture], Path] | None = None,
 ) -> Path:
     """Upscales one image file.
 
@@ -91,47 +133,109 @@ def upscale_file(
       upscaler: the model.
       file: the image.
       path: where the result goes.
-      target: `scale` or `size` of `Upscaler.upscale`.
-      overwrite: whether an existing file may be replaced.
-      exact_name: whether `path` must be kept; else its ending becomes `.png` where the format of
-        the input cannot hold the result.
-      written: files that other images have been written to.
+      job: what is to be done.
+      rename: another path for an image that the format of `path` cannot hold; by default there is
+        none.
 
     Returns:
       The path that was written.
 
     Raises:
       UserError: the image cannot be read, upscaled or written.
+      batch.Skipped: the result exists, and such images are skipped.
     """
-    picture = images.read(file)
-    for note in picture.notes:
-        tqdm.write(f"note: {file}: {note}", file=sys.stderr)
-    if not exact_name:
-        path = images.suitable_name(path, picture)
-    images.check_writable(path, picture.alpha is not None)
-    if path in written:
-        raise UserError(f"{path} has just been written from another image; rename {file}")
-    refuse_existing(path, overwrite)
-    rgb = upscaler.upscale(images.bleed_colors(picture).rgb, **target)
-    alpha = None if picture.alpha is None else images.resize_alpha(picture.alpha, rgb.shape[:2])
-    images.write(path, replace(picture, rgb=rgb, alpha=alpha), overwrite)
+    _check_place(file, path, job)
+    # All that the header tells is checked before any work.
+    _check_size(images.read_size(file), path, job.target)
+    pictures = images.read_frames(file) if job.all_frames else [images.read(file)]
+    for note in dict.fromkeys(note for picture in pictures for note in picture.notes):
+        say(f"note: {file}: {note}")
+    if rename:
+        planned, path = path, rename(pictures[0])
+        if path != planned:
+            _check_place(file, path, job)
+    for picture in pictures:
+        size = _check_size(picture.rgb.shape[:2], path, job.target)
+        images.check_writable(path, picture.alpha is not None, size, len(pictures))
+        # The result, its rounded copy with alpha, and what the encoder makes of it.
+        check_memory((*size, 3), len(pictures) * 2 * picture.rgb.itemsize + 2 + picture.bits // 8)
+    if note := job.target.note(pictures[0].rgb.shape[:2]):
+        say(f"note: {file}: {note}")
+    results = [_enlarged(upscaler, picture, job.target) for picture in pictures]
+    for note in images.write(path, results, job.overwrite, job.quality):
+        say(f"note: {path}: {note}")
     return path
 
 
-def _output(args: argparse.Namespace, files: list[Path]) -> tuple[Path, bool]:
-    """Where results go, and whether that is a file; a folder is made."""
+def _enlarged(upscaler: Upscaler, picture: Picture, target: Target) -> Picture:
+    rgb = upscaler.upscale(images.bleed_colors(picture).rgb, **target.of(picture.rgb.shape[:2]))
+    alpha = None if picture.alpha is None else images.resize_alpha(picture.alpha, rgb.shape[:2])
+    return replace(picture, rgb=rgb, alpha=alpha)
+
+
+def _check_place(file: Path, path: Path, job: Job) -> None:
+    if path.exists() and file.samefile(path):
+        raise UserError(f"{path} is the input itself; name another folder, or give a --suffix")
+    if job.skip_existing and path.exists():
+        raise batch.Skipped
+    refuse_existing(path, job.overwrite)
+
+
+def _check_size(lr_size: tuple[int, int], path: Path, target: Target) -> tuple[int, int]:
+    """The size of the result; raises `UserError` if the scale or the format forbid it."""
+    arguments_of = target.of(lr_size)
+    size = requested_size(lr_size, arguments_of.get("scale"), arguments_of.get("size"))
+    images.check_writable(path, size=size)
+    return size
+
+
+def _job(args: argparse.Namespace) -> Job:
+    if args.quality is not None and not 1 <= args.quality <= 100:
+        raise UserError(f"--quality {args.quality} is out of range: it goes from 1 to 100")
+    if "/" in args.suffix or "\\" in args.suffix:
+        raise UserError(f"--suffix {args.suffix!r} must not hold slashes")
+    return Job(
+        arguments.target_of(args),
+        args.overwrite,
+        args.skip_existing,
+        args.frames == "all",
+        args.quality,
+    )
+
+
+def _refuse_for_films(args: argparse.Namespace) -> None:
+    for name in ("width", "height", "fit", "skip_existing", "recursive", "format", "quality"):
+        if getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')} is for pictures; leave it out for films")
+
+
+def _is_file(args: argparse.Namespace, count: int) -> bool:
+    """Whether the output is a file; a folder is created if missing.
+
+    Raises:
+      UserError: it cannot be what its name says.
+    """
     output = Path(args.output)
-    names_a_file = output.suffix.lower() in images.READABLE and not output.is_dir()
-    if names_a_file and (len(files) > 1 or Path(args.inputs[0]).is_dir()):
-        raise UserError(f"--output {output} is a file, but the input may be several; name a folder")
-    if names_a_file:
-        images.check_writable(output)
-        refuse_existing(output, args.overwrite)
-        return output, True
+    if output.suffix and not output.is_dir() and not args.output.endswith(("/", "\\")):
+        if output.suffix.lower() not in images.WRITABLE:
+            raise UserError(
+                f"--output {output}: no image format that can be written ends in "
+                f"{output.suffix!r}; use one of {', '.join(images.WRITABLE)}, or write {output}/ "
+                "for a folder"
+            )
+        if count > 1 or Path(args.inputs[0]).is_dir():
+            raise UserError(
+                f"--output {output} is a file, but the input may be several; name a folder"
+            )
+        if args.format and output.suffix.lower() != f".{args.format}":
+            raise UserError(f"--output {output} and --format {args.format} contradict each other")
+        if not args.skip_existing:
+            refuse_existing(output, args.overwrite)
+        return True
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {output}: {error.strerror}; choose another place"
+            f"cannot create the folder {output}: {error.strerror}; choose another place"
         ) from error
-    return output, False
+    return False

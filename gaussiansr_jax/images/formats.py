@@ -11,22 +11,24 @@ class Format(NamedTuple):
       alpha: whether it holds transparency.
       bits: the depths it has: 8, 16, or 32 for floating-point numbers.
       longest: largest height and width.
+      frames: whether it holds several frames or pages.
     """
 
     alpha: bool = True
     bits: tuple[int, ...] = (8,)
     longest: int = 2**31 - 1
+    frames: bool = False
 
 
 WRITABLE = {
-    ".png": Format(bits=(8, 16)),
+    ".png": Format(bits=(8, 16), frames=True),
     ".jpg": Format(alpha=False, longest=65500),
     ".jpeg": Format(alpha=False, longest=65500),
-    ".webp": Format(longest=16383),
-    ".tif": Format(bits=(8, 16, 32)),
-    ".tiff": Format(bits=(8, 16, 32)),
+    ".webp": Format(longest=16383, frames=True),
+    ".tif": Format(bits=(8, 16, 32), frames=True),
+    ".tiff": Format(bits=(8, 16, 32), frames=True),
     ".bmp": Format(alpha=False),
-    ".avif": Format(longest=65535),
+    ".avif": Format(longest=65535, frames=True),
 }
 _READ_ONLY = (
     *(".gif", ".ico", ".tga", ".qoi", ".jp2", ".j2k"),

@@ -26,6 +26,8 @@ class Metadata:
       gamma: exponent of the encoding, as PNG has it, or None.
       text: named texts, as PNG has them.
       comment: an unnamed text, as JPEG and GIF have it, or None.
+      duration: milliseconds for which a frame of an animation is shown, or None.
+      loop: how often the animation is repeated, 0 for ever, or None.
     """
 
     exif: bytes | None = None
@@ -34,6 +36,8 @@ class Metadata:
     gamma: float | None = None
     text: tuple[tuple[str, str], ...] = ()
     comment: bytes | None = None
+    duration: float | None = None
+    loop: int | None = None
 
 
 NO_METADATA = Metadata()
@@ -52,6 +56,8 @@ def of_pillow(image: Image.Image) -> Metadata:
         info.get("gamma"),
         tuple(text.items()),
         comment.encode() if isinstance(comment, str) else comment,
+        info.get("duration"),
+        info.get("loop"),
     )
 
 

@@ -60,6 +60,27 @@ def decode(image: Image.Image, file: IO[bytes], name: str) -> Channels:
     )
 
 
+def decode_frames(image: Image.Image, name: str) -> list[Channels]:
+    """All frames of an animation; arguments and errors as for `decode`."""
+    frames = []
+    for index in range(image.n_frames):
+        image.seek(index)
+        values = _pixels(image, name)
+        values = values if values.ndim == 3 else values[..., None]
+        channels = values.shape[-1]
+        frames.append(
+            Channels(
+                values,
+                colors=3 if channels > 2 else 1,
+                levels=255,
+                alpha=channels - 1 if channels in (2, 4) else None,
+                icc=image.info.get("icc_profile"),
+                metadata=metadata.of_pillow(image),
+            )
+        )
+    return frames
+
+
 def _pixels(image: Image.Image, name: str) -> np.ndarray:
     """[H, W] or [H, W, C] in a mode of grey or RGB with or without alpha, or CMYK."""
     image.load()

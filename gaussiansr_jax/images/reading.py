@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from PIL import Image
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.images import formats, netpbm, raster, tiff
 from gaussiansr_jax.images.decoding import Channels, to_picture
-from gaussiansr_jax.images.formats import READABLE
 from gaussiansr_jax.images.metadata import of_tiff
 from gaussiansr_jax.images.picture import Picture, quantized
 from gaussiansr_jax.memory import available_bytes
@@ -42,6 +41,29 @@ def read(source: Source) -> Picture:
         return to_picture(_decode(file, name), name)
 
 
+def read_frames(source: Source) -> list[Picture]:
+    """All frames of an animation or pages of a TIFF file; arguments and errors as `read`."""
+    with _opened(source) as (file, name):
+        if _kind(file) == "tiff":
+            with tifffile.TiffFile(file) as opened:
+                pages = tiff.pages(opened)
+                size = (sum(page.imagelength for page in pages), pages[0].imagewidth)
+                _check_memory(size, name)
+                described = of_tiff(file)
+                frames = [tiff.decode(page, 1, name) for page in pages]
+            frames = [replace(frames[0], metadata=described), *frames[1:]]
+        elif _kind(file) == "netpbm":
+            frames = [_decode(file, name)]
+        else:
+            with _pillow(file, name) as image:
+                count = getattr(image, "n_frames", 1)
+                if count == 1 or image.format == "MPO":
+                    return [to_picture(_decode(file, name), name)]
+                _check_memory((image.height * count, image.width), name)
+                frames = raster.decode_frames(image, name)
+        return [to_picture(frame, name) for frame in frames]
+
+
 def read_rgb(source: Source) -> UInt8[np.ndarray, "H W 3"]:
     """Reads an image as 8-bit RGB, [H, W, 3]; arguments and errors as `read`.
 
@@ -64,28 +86,6 @@ def read_size(source: Source) -> tuple[int, int]:
             with _pillow(file, name) as image:
                 size, orientation = image.size[::-1], raster.orientation(image)
         return size[::-1] if orientation > 4 else size
-
-
-def find(inputs: Sequence[str | os.PathLike]) -> list[Path]:
-    """The image files that the paths name; folders stand for the images in them, by name.
-
-    Raises:
-      UserError: a path does not exist, or a folder holds no image.
-    """
-    files = []
-    for path in map(Path, inputs):
-        if path.is_dir():
-            inside = [p for p in sorted(path.iterdir()) if p.suffix.lower() in READABLE]
-            # Hidden ones are what operating systems put beside pictures.
-            inside = [p for p in inside if p.is_file() and not p.name.startswith(".")]
-            if not inside:
-                raise UserError(f"no images in {path}; known endings are {', '.join(READABLE)}")
-            files += inside
-        elif path.exists():
-            files.append(path)
-        else:
-            raise UserError(f"no file or folder {path}; check the name")
-    return files
 
 
 def _decode(file: IO[bytes], name: str) -> Channels:

@@ -1,0 +1,93 @@
+"""Many files in one run: none of them ends it, and the end says what became of each."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gaussiansr_jax.commands.progress import progress, say
+from gaussiansr_jax.errors import UserError
+
+_NAMED = 10  # as many files a message names
+
+
+class Skipped(Exception):
+    """A file is left as it is, and that is right."""
+
+
+@dataclass
+class Outcome:
+    """What became of the files.
+
+    Attributes:
+      total: how many there were.
+      written: what was written, in order.
+      existing: inputs whose result was there already.
+      failed: inputs that failed, and why.
+    """
+
+    total: int
+    written: list[Path] = field(default_factory=list)
+    existing: list[Path] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def run(files: Sequence[Path], work: Callable[[int], Path]) -> Outcome:
+    """Does `work` for the index of each file; a failure is said at once, and the rest goes on."""
+    outcome = Outcome(len(files))
+    for index in progress(range(len(files))):
+        try:
+            outcome.written.append(work(index))
+        except Skipped:
+            outcome.existing.append(files[index])
+        # Whatever it is, the other files have nothing to do with it.
+        except Exception as error:
+            reason = str(error) if isinstance(error, UserError) else _foreign(files[index], error)
+            outcome.failed.append((files[index], reason))
+            say(f"error: {reason}")
+        except KeyboardInterrupt:
+            done = len(outcome.written)
+            print(f"interrupted: {done} of {len(files)} images were written", file=sys.stderr)
+            raise
+    return outcome
+
+
+def report(outcome: Outcome, output: Path, skipped: Sequence[Path]) -> None:
+    """Prints what was done and what was not.
+
+    Raises:
+      UserError: a file failed.
+    """
+    if len(outcome.written) == 1:
+        print(outcome.written[0])
+    elif outcome.written:
+        print(f"{len(outcome.written)} images in {output}")
+    if outcome.existing:
+        print(f"skipped, for the result exists: {_names(outcome.existing)}")
+    if skipped:
+        print(f"skipped, for no image format ends so: {_names(skipped)}")
+    if not outcome.failed:
+        return
+    if outcome.total == 1:
+        raise UserError(outcome.failed[0][1])
+    lines = "".join(f"\n  {file}: {_without(reason, file)}" for file, reason in outcome.failed)
+    raise UserError(
+        f"{len(outcome.failed)} of {outcome.total} images could not be upscaled:{lines}"
+    )
+
+
+def _foreign(file: Path, error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return f"{file} needs more memory than there is; use a smaller scale"
+    text = " ".join(str(error).split())[:300]
+    return f"{file} failed with {type(error).__name__}: {text}; please report this"
+
+
+def _without(reason: str, file: Path) -> str:
+    """The reason, which the file's name stands before already."""
+    return reason.removeprefix(f"{file} ")
+
+
+def _names(files: Sequence[Path]) -> str:
+    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    return f"{len(files)} ({', '.join(str(file) for file in files[:_NAMED])}{more})"
