@@ -31,6 +31,7 @@ from gaussiansr_jax.models.registry import HEADS
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.config import default_config, sample_settings
+from gaussiansr_jax.training.feeding import Resident
 from gaussiansr_jax.training.optimizer import build_optimizer
 from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step
 
@@ -75,11 +76,11 @@ class Setting:
         step = make_step(self.model, self.layout, self.optimizer, config, len(devices))
         dispatcher = Dispatcher(step, devices)
         state = states.replicate(self.state, devices)
-        pool = states.replicate(self.pool, devices)
+        source = Resident(self.pool, devices).take(0, steps)
         times = []
         for _ in range(REPEATS + 1):
             start = time.perf_counter()
-            state, _ = jax.block_until_ready(dispatcher(state, pool, steps))
+            state, _ = jax.block_until_ready(dispatcher(state, source, steps))
             times.append((time.perf_counter() - start) / steps * 1e3)
         return statistics.median(times[1:])
 
@@ -87,10 +88,15 @@ class Setting:
         """The gradient of the mean loss of the first step's global batch."""
         config = self.with_batch(batch_size)
         gradient = make_gradient(self.model, self.layout, config, len(devices))
-        mapped = _mapped(lambda state, pool: gradient(state, pool)[0], devices)
-        state = states.replicate(self.state, devices)
-        pool = states.replicate(self.pool, devices)
-        return np.asarray(states.local(mapped(state, pool)))
+        mapped = jax.pmap(
+            lambda state, source: gradient(state, source)[0],
+            states.AXIS,
+            in_axes=(None, 0),
+            out_axes=None,
+            devices=devices,
+        )
+        source = Resident(self.pool, devices).take(0, 1)
+        return np.asarray(states.local(mapped(states.replicate(self.state, devices), source)))
 
 
 def all_reduce_ms(devices: list[jax.Device], size: int, steps: int) -> float:

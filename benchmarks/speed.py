@@ -43,6 +43,7 @@ from splat_stream import STREAMS, Grid, splat_row
 from gaussiansr_jax import loading
 from gaussiansr_jax.data.sources import find_images
 from gaussiansr_jax.images import read_rgb
+from gaussiansr_jax.training.feeding import Resident
 from gaussiansr_jax.training.state import AXIS
 from gaussiansr_jax.training.step import make_step
 from gaussiansr_jax.upscaling.upscaler import Upscaler
@@ -201,9 +202,9 @@ def training(options: Options, head: str) -> list[dict]:
 def _step_flops(setting: Setting, batch: int) -> float:
     config = setting.with_batch(batch)
     step = make_step(setting.model, setting.layout, setting.optimizer, config, 1)
-    lanes = jnp.arange(1)
-    mapped = jax.vmap(lambda _, state, pool: step(state, pool), (0, None, None), axis_name=AXIS)
-    return flops(mapped, lanes, setting.state, setting.pool)
+    source = Resident(setting.pool, jax.local_devices()[:1]).take(0, 1)
+    mapped = jax.vmap(step, (None, 0), axis_name=AXIS)
+    return flops(mapped, setting.state, source)
 
 
 def upscale(options: Options, head: str, dtype: str) -> list[dict]:

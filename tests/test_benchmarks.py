@@ -12,7 +12,7 @@ import tiny_model
 from PIL import Image
 
 import gaussiansr_jax as gsr
-from gaussiansr_jax.data.sampling import check_settings
+from gaussiansr_jax.data.settings import check_settings
 from gaussiansr_jax.training.config import check_config, sample_settings
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))

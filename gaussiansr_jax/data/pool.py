@@ -1,199 +1,120 @@
-"""HR images as one array of uint8 tiles, so that all of them lie in the device's memory."""
+"""HR images as one array of uint8 tiles: what this host needs of them."""
 
-import os
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Int, UInt8
-from PIL import Image
-from tqdm import tqdm
+from jaxtyping import Bool, Int, UInt8
 
+from gaussiansr_jax.data.hosts import Hosts
+from gaussiansr_jax.data.reading import check, in_threads, read_shapes
 from gaussiansr_jax.data.sources import ImageRef
-from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.images import read_rgb, read_size
-
-NAMED = 5  # as many bad files a message names
+from gaussiansr_jax.data.store import Store, fingerprint, new_tiles, stored_tiles
+from gaussiansr_jax.data.tiles import Layout, cut, lay_out, reduced
+from gaussiansr_jax.images import read_rgb
 
 
 class Pool(NamedTuple):
     """HR tiles. A tile of an image that is smaller than a tile is padded at the end with zeros.
 
     Attributes:
-      tiles: [N, T, T, 3] uint8.
+      tiles: [N, T, T, 3] uint8, in memory or in a memory-mapped file.
       sizes: [N, 2] valid (height, width) of each tile.
+      first: the number of the first of these tiles among those of all hosts.
+      total: the number of tiles of all hosts.
     """
 
-    tiles: UInt8[np.ndarray | jax.Array, "N T T 3"]
-    sizes: Int[np.ndarray | jax.Array, "N 2"]
-
-
-def split_images(
-    images: Sequence[ImageRef], val_images: int
-) -> tuple[list[ImageRef], list[ImageRef]]:
-    """Holds out `val_images` images, spread evenly over the list: always the same ones.
-
-    Returns:
-      training images, held-out images.
-
-    Raises:
-      UserError: no image would be left for training.
-    """
-    count = len(images)
-    if not 0 <= val_images < count:
-        raise UserError(
-            f"cannot hold out val_images={val_images} of {count} images; "
-            "lower val_images, or name a val_source"
-        )
-    held_out = {(2 * i + 1) * count // (2 * val_images) for i in range(val_images)}
-    train = [image for index, image in enumerate(images) if index not in held_out]
-    return train, [images[index] for index in sorted(held_out)]
+    tiles: UInt8[np.ndarray, "N T T 3"]
+    sizes: Int[np.ndarray, "N 2"]
+    first: int
+    total: int
 
 
 def build_pool(
-    images: Sequence[ImageRef], tile_size: int, min_size: int, reductions: Sequence[float] = (1.0,)
+    images: Sequence[ImageRef],
+    tile_size: int,
+    min_size: int,
+    reductions: Sequence[float] = (1.0,),
+    *,
+    hosts: Hosts | None = None,
+    store: Store | None = None,
+    skip: bool = False,
 ) -> Pool:
-    """Reads all images, in threads, and cuts them into tiles that cover them evenly.
+    """Reads this host's share of the images, in threads, and cuts them into tiles.
 
     Args:
-      images: what to read.
+      images: what to read; the same list on all hosts.
       tile_size: side of a tile, T; tiles of an image overlap where its size is no multiple.
       min_size: the least height and width of an image: the largest crop that is taken.
       reductions: the factors from 1 on by which each image enters reduced, by antialiased bicubic
         interpolation. A reduced image has finer detail in each pixel and less of the noise and the
         compression of its file. Only at the least of them must an image have the least size.
+      hosts: this process among all; by default it is alone.
+      store: where the tiles lie; by default in memory if they fit.
+      skip: whether images that cannot be read or are too small are left out.
 
     Raises:
       UserError: files that cannot be read or are too small (all of them, in one sentence), or
-        too little memory.
+        too little room for the tiles.
     """
-    shapes, bad = _map(lambda image: read_size(image.open()), images, "reading sizes")
+    hosts, store = hosts or Hosts(), store or Store()
+    shapes, reasons = read_shapes(images, hosts)
+    unreadable = shapes.min(1) == 0
+    least = min(reductions)
+    fits = np.array([min(reduced(shape, least)) >= min_size for shape in shapes], bool)
     small = [
-        f"{image.name} ({shape[0]}x{shape[1]})"
-        for image, shape in zip(images, shapes, strict=True)
-        if shape is not None and min(_reduced(shape, min(reductions))) < min_size
+        f"{images[i].name} ({shapes[i, 0]}x{shapes[i, 1]})"
+        for i in np.flatnonzero(~fits & ~unreadable)
     ]
-    _complain(bad, small, round(min_size * min(reductions)))
-    # For each image, the shapes in which it enters.
-    entering = [
-        [size for size in (_reduced(shape, by) for by in reductions) if min(size) >= min_size]
-        for shape in shapes
-    ]
-    counts = [sum(len(_corners(size, tile_size)) for size in sizes) for sizes in entering]
-    starts = np.cumsum([0, *counts])
-    try:
-        # Zeroed pages are only taken when they are written to.
-        tiles = np.zeros((starts[-1], tile_size, tile_size, 3), np.uint8)
-    except MemoryError as error:
-        raise UserError(
-            f"{starts[-1] * tile_size**2 * 3 / 1e9:.1f} GB of tiles do not fit into memory; "
-            "name fewer images in the source"
-        ) from error
-    sizes = np.zeros((starts[-1], 2), np.int32)
-
-    def fill(index: int) -> None:
-        pixels = read_rgb(images[index].open())
-        if pixels.shape[:2] != shapes[index]:
-            raise OSError(f"is {pixels.shape[:2]}, but its header says {shapes[index]}")
-        tile = starts[index]
-        for height, width in entering[index]:
-            image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
-            reduced = np.asarray(image)
-            for y, x in _corners((height, width), tile_size):
-                part = reduced[y : y + tile_size, x : x + tile_size]
-                sizes[tile] = part.shape[:2]
-                tiles[tile, : part.shape[0], : part.shape[1]] = part
-                tile += 1
-
-    _, bad = _map(fill, range(len(images)), "decoding images", [image.name for image in images])
-    _complain(bad, [], min_size)
-    return Pool(tiles, sizes)
+    check(images, unreadable, reasons, small, round(min_size * least), skip)
+    used = np.flatnonzero(fits)
+    while True:
+        part = [images[i] for i in used]
+        layout = lay_out(shapes[used], tile_size, min_size, reductions)
+        first, count = hosts.piece(layout.total)
+        tiles, damaged, reasons = _fill(part, shapes[used], layout, (first, count), hosts, store)
+        if not damaged.any():
+            return Pool(tiles, layout.sizes[first : first + count], first, layout.total)
+        del tiles
+        # Damage behind the header shows only now. Without these images all tiles after them have
+        # other numbers, on all hosts: they are cut once more.
+        check(part, damaged, reasons, skip=skip)
+        used = used[~damaged]
 
 
-def center_crops(images: Sequence[ImageRef], size: int) -> UInt8[np.ndarray, "N size size 3"]:
-    """The middle of each image: the held-out patches on which training is judged.
-
-    Raises:
-      UserError: files that cannot be read or are smaller than the crop.
-    """
-    pixels, bad = _map(lambda image: read_rgb(image.open()), images, "reading held-out images")
-    small = [
-        f"{image.name} ({hr.shape[0]}x{hr.shape[1]})"
-        for image, hr in zip(images, pixels, strict=True)
-        if hr is not None and min(hr.shape[:2]) < size
-    ]
-    _complain(bad, small, size)
-    crops = np.zeros((len(images), size, size, 3), np.uint8)
-    for crop, hr in zip(crops, pixels, strict=True):
-        y, x = (hr.shape[0] - size) // 2, (hr.shape[1] - size) // 2
-        crop[:] = hr[y : y + size, x : x + size]
-    return crops
-
-
-def _reduced(shape: tuple[int, int], factor: float) -> tuple[int, int]:
-    return round(shape[0] / factor), round(shape[1] / factor)
-
-
-def _corners(shape: tuple[int, int], tile_size: int) -> list[tuple[int, int]]:
-    """Top left corners of as few tiles as cover an image, evenly spread."""
-    starts = []
-    for length in shape:
-        count = -(-length // tile_size)
-        room = max(length - tile_size, 0)
-        starts.append([round(i * room / max(count - 1, 1)) for i in range(count)])
-    return [(y, x) for y in starts[0] for x in starts[1]]
-
-
-def _map(
-    function: Callable[[Any], Any], items: Sequence[Any], title: str, names: Any = None
-) -> tuple[list[Any], list[str]]:
-    """Maps in threads (Pillow decodes without the interpreter's lock), with a progress bar.
+def _fill(
+    images: Sequence[ImageRef],
+    shapes: Int[np.ndarray, "I 2"],
+    layout: Layout,
+    piece: tuple[int, int],
+    hosts: Hosts,
+    store: Store,
+) -> tuple[UInt8[np.ndarray, "count T T 3"], Bool[np.ndarray, "I"], dict[int, str]]:
+    """This host's piece (first, count) of the tiles, cut out of the images or found in a file.
 
     Returns:
-      the results, None for an item that failed, and the failures in words.
+      the tiles, the images that some host could not read, and why, as far as this host knows.
     """
-    names = names or [getattr(item, "name", str(item)) for item in items]
-    failures = []
+    first, count = piece
+    own = layout.images(first, count)
+    key = fingerprint([images[i] for i in own], layout, first, count)
+    shape = (count, layout.tile_size, layout.tile_size, 3)
+    damaged = np.zeros(len(images), np.uint8)
+    if (tiles := stored_tiles(store, key, shape)) is not None:
+        return tiles, hosts.gather(damaged).any(0), {}
+    with new_tiles(store, key, shape) as new:
 
-    def attempt(index: int) -> Any:
-        try:
-            return function(items[index])
-        # Damaged files make the decoders raise almost anything.
-        except Exception as error:
-            # What the decoder said, without the name of the file once more.
-            failures.append((index, f"{names[index]} ({error.__cause__ or error})"))
-            return None
+        def fill(index: int) -> None:
+            pixels = read_rgb(images[index].open())
+            if pixels.shape[:2] != tuple(shapes[index]):
+                raise OSError(f"is {pixels.shape[:2]}, but its header says {tuple(shapes[index])}")
+            parts = cut(pixels, layout.entering[index], layout.tile_size)
+            for tile, part in enumerate(parts, int(layout.starts[index]) - first):
+                if 0 <= tile < count:
+                    new.tiles[tile, : part.shape[0], : part.shape[1]] = part
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        results = threads.map(attempt, range(len(items)))
-        pace = 0.1 if sys.stderr.isatty() else 20  # seconds; a log file needs no running bar
-        bar = tqdm(results, title, len(items), False, unit="image", mininterval=pace, delay=1)
-        results = list(bar)
-    return results, [text for _, text in sorted(failures)]
-
-
-def _complain(bad: list[str], small: list[str], size: int) -> None:
-    """Raises one sentence about all the files that cannot be used."""
-    parts = []
-    if bad:
-        parts.append(f"{_count(bad)} cannot be read: {_names(bad)}")
-    if small:
-        parts.append(f"{_count(small)} smaller than the crop of {size}x{size}: {_names(small)}")
-    if parts:
-        raise UserError("; ".join(parts) + "; remove or replace them" + _hint(small))
-
-
-def _count(files: list[str]) -> str:
-    return f"{len(files)} image{'s' if len(files) > 1 else ''}"
-
-
-def _names(files: list[str]) -> str:
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    return ", ".join(files[:NAMED]) + more
-
-
-def _hint(small: list[str]) -> str:
-    return ", or lower lr_size, scale_range or val_crop" if small else ""
+        _, failures = in_threads(fill, own, "decoding images")
+        damaged[list(failures)] = 1
+        damaged = hosts.gather(damaged).any(0)
+        new.complete = not damaged.any()
+    return new.tiles, damaged, failures

@@ -1,14 +1,14 @@
-"""A training sample, made on the device from (seed, step, global index) and the pool alone."""
+"""A training sample, made on the device from (seed, step, index) and the pool alone."""
 
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
-from gaussiansr_jax.data.pool import Pool
-from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.data.crops import KEYS, Crop, Table, draw_crops, read_windows
+from gaussiansr_jax.data.settings import SampleSettings
 from gaussiansr_jax.ops.resampling import antialiased_matrix, separable
 
 
@@ -30,120 +30,96 @@ class Sample(NamedTuple):
     target: Float[Array, "*B Q Q 3"]
 
 
-class SampleSettings(NamedTuple):
-    """What is the same for all samples.
+class Share(NamedTuple):
+    """What one device draws from when the pool lies on the devices; D is an axis of devices.
 
     Attributes:
-      lr_size: side L of the LR patch.
-      query_size: side Q of the grid of target pixels that is queried.
-      query_patch: side P of the patches of adjacent target pixels that the grid consists of. Each
-        of the Q / P parts of the crop's rows has one, at random, and likewise the columns.
-      scale_range: the least and the largest scale; each sample draws its own, uniformly.
-      recolored: the share of the samples in other colors, see `_recolor`.
+      tiles: [M, T, T, 3] its piece of the pool.
+      table: what these tiles are.
+      lane: the number of the device; it makes the samples that follow those of the lane before.
     """
 
-    lr_size: int
-    query_size: int
-    query_patch: int
-    scale_range: tuple[float, float]
-    recolored: float = 0.0
-
-    @property
-    def crop_size(self) -> int:
-        """Side of the HR crop at the largest scale."""
-        return round(self.lr_size * self.scale_range[1])
+    tiles: UInt8[Array, "*D M T T 3"]
+    table: Table
+    lane: Int[Array, "*D"]
 
 
-def check_settings(settings: SampleSettings, tile_size: int) -> None:
-    """Checks that crops fit into tiles and queries into crops.
+class Windows(NamedTuple):
+    """What one device draws from when the pool lies on the host; D is an axis of devices.
 
-    Raises:
-      UserError: they do not, or the scales make no sense.
+    Attributes:
+      pixels: [N, S, W, W, 3] what its S samples of each of N steps read from the pool.
+      crops: [N, S] the crops in them.
+      first_step: the step of the first of them.
+      lane: as of `Share`.
     """
-    low, high = settings.scale_range
-    if not 1 <= low <= high < float("inf"):
-        raise UserError(f"scale_range {low, high} must be two rising finite numbers from 1 on")
-    if not 0 <= settings.recolored <= 1:
-        raise UserError(f"recolored is {settings.recolored}; it must be a share from 0 to 1")
-    if settings.crop_size > tile_size:
-        raise UserError(
-            f"the crop of lr_size x scale_range = {settings.lr_size} x {high:g} = "
-            f"{settings.crop_size} pixels is larger than tile_size={tile_size}; "
-            "raise tile_size, or lower lr_size or scale_range"
+
+    pixels: UInt8[Array, "*D N S W W 3"]
+    crops: Crop
+    first_step: Int[Array, "*D"]
+    lane: Int[Array, "*D"]
+
+
+def draw_batch(
+    source: Share | Windows,
+    keys: Key[Array, "B"],
+    indices: Int[Array, "B"],
+    step: Int[Array, ""],
+    settings: SampleSettings,
+) -> Sample:
+    """Draws one sample per key, the same from either kind of source.
+
+    Args:
+      source: where the pixels come from.
+      keys: of the samples.
+      indices: of the samples in the global batch.
+      step: which of the steps of `Windows`.
+      settings: the same for all samples.
+    """
+    if isinstance(source, Windows):
+        crops, windows = jax.tree.map(
+            lambda x: jax.lax.dynamic_index_in_dim(x, step - source.first_step, keepdims=False),
+            (source.crops, source.pixels),
         )
-    if not 1 <= settings.query_size <= round(settings.lr_size * low):
-        raise UserError(
-            f"query_size={settings.query_size} does not fit into the smallest crop, "
-            f"lr_size x scale_range = {settings.lr_size} x {low:g}; lower query_size"
-        )
-    if not 1 <= settings.query_patch <= settings.query_size:
-        raise UserError(
-            f"query_patch={settings.query_patch} must lie between 1 and "
-            f"query_size={settings.query_size}"
-        )
-    if settings.query_size % settings.query_patch:
-        raise UserError(
-            f"query_size={settings.query_size} is no multiple of "
-            f"query_patch={settings.query_patch}; change one of them"
-        )
-    if settings.query_patch < settings.query_size < settings.lr_size:
-        raise UserError(
-            f"query_size={settings.query_size} is below lr_size={settings.lr_size}, which queries "
-            "in several patches cannot cover; raise it, or leave query_patch out"
-        )
+    else:
+        crops = draw_crops(source.table, keys, indices, settings, source.tiles.shape[1])
+        windows = read_windows(source.tiles, crops, settings.crop_size)
+    # Behind the barrier both programs are the same, to the last bit of their results.
+    crops, windows = jax.lax.optimization_barrier((crops, windows))
+    return jax.vmap(partial(make_sample, settings=settings))(windows, crops, keys)
 
 
-def sample_keys(seed: int, step: Int[Array, ""], indices: Int[Array, "B"]) -> Key[Array, "B"]:
-    """One key for each sample: `fold_in(fold_in(key(seed), step), global index)`."""
-    key = jax.random.fold_in(jax.random.key(seed), step)
-    return jax.vmap(partial(jax.random.fold_in, key))(indices)
+def make_sample(
+    window: UInt8[Array, "W W 3"], crop: Crop, key: Key[Array, ""], settings: SampleSettings
+) -> Sample:
+    """Makes an LR image, queries, a reflection, and other colors of an HR crop.
 
-
-def draw_batch(pool: Pool, keys: Key[Array, "B"], settings: SampleSettings) -> Sample:
-    """Draws one sample per key; see `draw_sample`."""
-    return jax.vmap(lambda key: draw_sample(pool, key, settings))(keys)
-
-
-def draw_sample(pool: Pool, key: Key[Array, ""], settings: SampleSettings) -> Sample:
-    """Draws a tile, a scale, an HR crop, its LR image, queries, a reflection, and other colors.
-
-    The HR crop has side `h = round(L * scale)`, so that the true scale is `h / L`. The LR image is
-    its antialiased cubic reduction as Pillow makes it, as in LIIF, rounded to 8 bits.
+    The HR crop has side `h`, so that the true scale is `h / L`. The LR image is its antialiased
+    cubic reduction as Pillow makes it, as in LIIF, rounded to 8 bits.
     A reflection commutes with the reduction, so it is applied to the LR image and the queries.
 
     Args:
-      pool: the HR tiles, each valid size at least `settings.crop_size`.
-      key: all randomness.
+      window: the pixels that hold the crop.
+      crop: where it lies in them.
+      key: of the sample.
       settings: the same for all samples.
     """
-    size = settings.lr_size
-    keys = jax.random.split(key, 7)
-    low, high = settings.scale_range
-    tile = jax.random.randint(keys[0], (), 0, pool.tiles.shape[0])
-    scale = jax.random.uniform(keys[1], (), minval=low, maxval=high)
-    side = jnp.round(size * scale).astype(jnp.int32)
+    size, side, inside = settings.lr_size, crop.side, crop.inside
+    keys = jax.random.split(key, KEYS)[3:]
     scale = side.astype(jnp.float32) / size
-    corner = jax.random.randint(keys[2], (2,), 0, pool.sizes[tile] - side + 1)
-
-    # A slice must have a static size, the largest crop's. Near the tile's end it starts before
-    # the crop does, and the crop lies at `inside`.
-    window = settings.crop_size
-    start = jnp.minimum(corner, pool.tiles.shape[1] - window)
-    inside = corner - start
-    at = (tile, start[0], start[1], 0)
-    hr = jax.lax.dynamic_slice(pool.tiles, at, (1, window, window, 3))[0]
-    hr = hr.astype(jnp.float32) / 255
+    hr = window.astype(jnp.float32) / 255
     if settings.recolored:
-        other = jax.random.bernoulli(keys[5], settings.recolored)
-        hr = jnp.where(other, _recolor(keys[6], hr), hr)
+        other = jax.random.bernoulli(keys[2], settings.recolored)
+        hr = jnp.where(other, _recolor(keys[3], hr), hr)
 
-    rows, cols = (antialiased_matrix(size, window, scale, inside[i], side) for i in range(2))
+    window_size = settings.crop_size
+    rows, cols = (antialiased_matrix(size, window_size, scale, inside[i], side) for i in range(2))
     lr = jnp.round(jnp.clip(separable(hr, rows, cols), 0, 1) * 255) / 255
-    index = _query_index(keys[3], side, settings)
+    index = _query_index(keys[0], side, settings)
     target = hr[inside[0] + index[0]][:, inside[1] + index[1]]
     ys, xs = (index.astype(jnp.float32) + 0.5) / scale - 0.5
     cell = jnp.full(2, 1 / scale)
-    return _reflect(Sample(lr, ys, xs, cell, target), jax.random.bernoulli(keys[4], shape=(3,)))
+    return _reflect(Sample(lr, ys, xs, cell, target), jax.random.bernoulli(keys[1], shape=(3,)))
 
 
 def _recolor(key: Key[Array, ""], rgb: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:

@@ -36,10 +36,17 @@ SAMPLES = (
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image that can be read: a name for messages, and what Pillow can open."""
+    """An image that can be read.
+
+    Attributes:
+      name: for messages.
+      open: gives what Pillow can open.
+      stamp: changes when the image does.
+    """
 
     name: str
     open: Callable[[], str | IO[bytes]]
+    stamp: str = ""
 
 
 def find_images(source: str) -> list[ImageRef]:
@@ -81,7 +88,7 @@ def folder_images(folder: str) -> list[ImageRef]:
     if not paths:
         kinds = " ".join(sorted(READABLE))
         raise UserError(f"the folder {folder} holds no image; files ending in {kinds} are read")
-    return [ImageRef(str(path), partial(str, path)) for path in paths]
+    return [_file(path) for path in paths]
 
 
 def sample_images() -> list[ImageRef]:
@@ -99,7 +106,7 @@ def sample_images() -> list[ImageRef]:
             "the source 'samples' needs the package scikit-image with its photographs; install it "
             "with: pip install 'gaussiansr-jax[train]', or give folder:DIR"
         )
-    return [ImageRef(str(path), partial(str, path)) for path in paths]
+    return [_file(path) for path in paths]
 
 
 def tfds_images(name: str, split: str) -> list[ImageRef]:
@@ -140,10 +147,17 @@ def tfds_images(name: str, split: str) -> list[ImageRef]:
         ) from error
     if not count:
         raise UserError(f"the data set tfds:{name}:{split} holds no image; name another split")
+    info = Path(builder.data_path, "dataset_info.json")
+    stamp = f"{info} {info.stat().st_mtime_ns}"
     return [
-        ImageRef(f"tfds:{name}:{split}[{index}]", partial(_record, records, index, feature))
+        ImageRef(f"tfds:{name}:{split}[{index}]", partial(_record, records, index, feature), stamp)
         for index in range(count)
     ]
+
+
+def _file(path: Path) -> ImageRef:
+    facts = path.stat()
+    return ImageRef(str(path), partial(str, path), f"{facts.st_size} {facts.st_mtime_ns}")
 
 
 def _hr_feature(images: list[str], name: str) -> str:

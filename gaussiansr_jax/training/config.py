@@ -6,11 +6,12 @@ from typing import Any
 from ml_collections import ConfigDict, config_dict
 
 from gaussiansr_jax import models
-from gaussiansr_jax.data.sampling import SampleSettings, check_settings
+from gaussiansr_jax.data.settings import SampleSettings, check_settings
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.evaluation import protocol
 
 SCHEDULES = ("step", "cosine")
+POOLS = ("auto", "device", "host", "disk")
 MAX_SCALE = 30
 
 
@@ -36,8 +37,15 @@ def default_config() -> ConfigDict:
             # Side of the HR center crops that are judged, and the scales, fractional ones too.
             "val_crop": 192,
             "val_scales": (2, 3, 4),
-            # Side of the HR tiles on the device.
+            # Side of the HR tiles that the images are cut into.
             "tile_size": 256,
+            # Where they lie: "device", shared out over all of them; "host", from where the crops
+            # are sent ahead; "disk", the same from a file; "auto": the first where they fit.
+            "pool": "auto",
+            # The folder of that file; "" is ~/.cache/gaussiansr-jax/tiles.
+            "pool_cache": "",
+            # Whether images that cannot be read or are too small are left out, with a message.
+            "skip_bad_images": False,
             # Factors by which each image enters reduced, 1 being as it is; see `build_pool`.
             "reductions": (1.0,),
             # Share of the samples with exchanged, inverted and weaker colors.
@@ -81,7 +89,9 @@ def sample_settings(config: ConfigDict) -> SampleSettings:
     low, high = config.scale_range
     patch = config.query_size if config.query_patch is None else config.query_patch
     scales = (float(low), float(high))
-    return SampleSettings(config.lr_size, config.query_size, patch, scales, config.recolored)
+    return SampleSettings(
+        config.lr_size, config.query_size, patch, scales, config.recolored, config.batch_size
+    )
 
 
 def check_config(config: ConfigDict) -> None:
@@ -104,6 +114,8 @@ def check_config(config: ConfigDict) -> None:
             raise UserError(f"{name} is {config[name]}; it must not be negative")
     if config.schedule not in SCHEDULES:
         raise UserError(f"unknown schedule {config.schedule!r}; choose from {SCHEDULES}")
+    if config.pool not in POOLS:
+        raise UserError(f"unknown pool {config.pool!r}; choose from {POOLS}")
     if not 0 <= config.ema_decay < 1:
         raise UserError(f"ema_decay is {config.ema_decay}; it must lie in [0, 1)")
     if not min(config.temperature) > 0:

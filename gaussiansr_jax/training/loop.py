@@ -10,13 +10,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import distributed, models, weights
-from gaussiansr_jax.data.pool import Pool, build_pool, center_crops, split_images
+from gaussiansr_jax.data.held_out import center_crops, split_images
+from gaussiansr_jax.data.hosts import this_host
+from gaussiansr_jax.data.pool import Pool, build_pool
 from gaussiansr_jax.data.sources import find_images
+from gaussiansr_jax.data.store import Store
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.training import checkpoints, initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.checkpoints import WEIGHTS, Checkpoints
 from gaussiansr_jax.training.config import check_config, sample_settings, to_json
+from gaussiansr_jax.training.feeding import feed
 from gaussiansr_jax.training.interruption import Interruption
 from gaussiansr_jax.training.optimizer import build_optimizer
 from gaussiansr_jax.training.reporting import Reporter, Window
@@ -54,8 +58,8 @@ def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> 
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            "the device's memory is too small for this run; lower batch_size, name fewer images "
-            "in the source, or train a smaller model"
+            "the device's memory is too small for this run; lower batch_size, set pool=host, or "
+            "train a smaller model"
         ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS):
@@ -100,11 +104,11 @@ class Run:
         if self.group.first:
             checkpoints.write_config(workdir, to_json(config))
             self._write_best()
+        self.feed, self.length = feed(config, pool, self.devices, steps_per_dispatch(config))
         self._say(
-            f"{len(pool.tiles)} tiles ({pool.tiles.nbytes / 1e9:.2f} GB), "
-            f"{len(crops)} held-out images, {self.layout.size:,} parameters, {self._device()}"
+            f"{self.feed}, {len(crops)} held-out images, {self.layout.size:,} parameters, "
+            f"{self._device()}"
         )
-        self.pool = states.replicate(pool, self.devices)
         self.validator = None
         if len(crops):
             self.validator = Validator(model, self.layout, crops, config.val_scales)
@@ -119,6 +123,7 @@ class Run:
             if self.done == self.config.steps:
                 self._finish(state, reporter)
         finally:
+            self.feed.close()
             reporter.close()
             if self.checkpoints:
                 self.checkpoints.close()
@@ -156,7 +161,7 @@ class Run:
         return f"starting in {self.workdir}"
 
     def _train(self, reporter: Reporter) -> states.TrainState:
-        config, length = self.config, steps_per_dispatch(self.config)
+        config = self.config
         state = states.replicate(self.state, self.devices)
         if self.done == 0 and self.validator:
             self._picture(state)
@@ -164,10 +169,11 @@ class Run:
             reporter.say(f"bicubic, held-out PSNR-Y in dB: {_shown(scores)}")
         window, stop = Window(config.batch_size), False
         while self.done < config.steps and not stop:
-            chunk = min(length, config.steps - self.done)
+            chunk = min(self.length, config.steps - self.done)
+            source = self.feed.take(self.done, chunk)
             # Whatever goes to or from the device here would do so in every call.
             with jax.transfer_guard("disallow"):
-                state, metrics = self.dispatcher(state, self.pool, chunk, self.interruption.asked)
+                state, metrics = self.dispatcher(state, source, chunk, self.interruption.asked)
             metrics = jax.device_get(states.local(metrics))
             stop = bool(metrics.pop("stop").any())
             self._check(metrics)
@@ -279,9 +285,16 @@ def load_data(config: ConfigDict) -> Data:
         held_out = find_images(config.val_source)
     else:
         images, held_out = split_images(images, config.val_images)
-    crop = sample_settings(config).crop_size
-    pool = build_pool(images, config.tile_size, crop, config.reductions)
-    return pool, center_crops(held_out, config.val_crop)
+    pool = build_pool(
+        images,
+        config.tile_size,
+        sample_settings(config).crop_size,
+        config.reductions,
+        hosts=this_host(),
+        store=Store(True if config.pool == "disk" else None, config.pool_cache),
+        skip=config.skip_bad_images,
+    )
+    return pool, center_crops(held_out, config.val_crop, config.skip_bad_images)
 
 
 def _passed(every: int, before: int, now: int) -> bool:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gaussiansr_jax.data.pool import build_pool, center_crops, split_images
+from gaussiansr_jax.data.held_out import center_crops, split_images
+from gaussiansr_jax.data.pool import build_pool
 from gaussiansr_jax.data.sources import ImageRef, find_images
 from gaussiansr_jax.errors import UserError
 

@@ -1,40 +1,45 @@
 """The sample that the device makes, against Pillow and plain indexing."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
-from gaussiansr_jax.data.pool import Pool
-from gaussiansr_jax.data.sampling import (
-    SampleSettings,
-    check_settings,
-    draw_batch,
-    draw_sample,
-    sample_keys,
-)
+from gaussiansr_jax.data.crops import SAMPLE, Table, sample_keys
+from gaussiansr_jax.data.sampling import Share, draw_batch
+from gaussiansr_jax.data.settings import SampleSettings, check_settings
 from gaussiansr_jax.errors import UserError
 
 TILE, LR, QUERIES = 72, 16, 12
 
 
-def make_pool(count: int = 3, tile: int = TILE, sizes=None) -> Pool:
+def make_pool(count: int = 3, tile: int = TILE, sizes=None) -> Share:
     """Noise, in which every crop is unlike all others, of a contrast that never clips."""
     rng = np.random.default_rng(0)
     tiles = rng.integers(64, 192, (count, tile, tile, 3), dtype=np.uint8)
     sizes = np.full((count, 2), tile, np.int32) if sizes is None else np.asarray(sizes, np.int32)
     for image, (height, width) in zip(tiles, sizes, strict=True):
         image[height:], image[:, width:] = 0, 0
-    return Pool(tiles, sizes)
+    return whole_pool(tiles, sizes)
 
 
-draw_jitted = jax.jit(draw_batch, static_argnums=2)
+def whole_pool(tiles: np.ndarray, sizes: np.ndarray) -> Share:
+    table = Table(sizes, np.int32(0), np.int32(len(tiles)))
+    return jax.device_put(Share(tiles, table, np.int32(0)))
 
 
-def draw(pool: Pool, settings: SampleSettings, count: int, seed: int = 0):
-    keys = sample_keys(seed, jnp.int32(5), jnp.arange(count))
-    return draw_jitted(jax.device_put(pool), keys, settings)
+@partial(jax.jit, static_argnums=3)
+def draw_at(pool: Share, seed, step, settings: SampleSettings, indices):
+    keys = sample_keys(seed, step, indices, SAMPLE)
+    return draw_batch(pool, keys, indices, step, settings)
+
+
+def draw(pool: Share, settings: SampleSettings, count: int, seed: int = 0):
+    settings = settings._replace(batch_size=count)
+    return draw_at(pool, seed, jnp.int32(5), settings, jnp.arange(count))
 
 
 def reflections(image: np.ndarray):
@@ -46,14 +51,14 @@ def reflections(image: np.ndarray):
                 yield turned[::rows, ::cols]
 
 
-def explain(pool: Pool, sample, side: int) -> bool:
+def explain(pool: Share, sample, side: int) -> bool:
     """Whether some crop of the pool, reflected, gives this sample's target and LR image."""
     scale = side / LR
     top, left = (np.asarray(p[0] + 0.5) * scale - 0.5 for p in (sample.ys, sample.xs))
     y, x = round(float(top)), round(float(left))
     target = np.rint(np.asarray(sample.target) * 255).astype(np.uint8)
     lr = np.rint(np.asarray(sample.lr) * 255).astype(int)
-    for tile, (height, width) in zip(pool.tiles, pool.sizes, strict=True):
+    for tile, (height, width) in zip(*map(np.asarray, (pool.tiles, pool.table.sizes)), strict=True):
         valid = tile[:height, :width]
         for turned in reflections(valid):
             windows = np.lib.stride_tricks.sliding_window_view(turned, (2, 2), (0, 1))
@@ -98,7 +103,7 @@ def test_positions_rise_by_the_cell_and_stay_inside():
 def test_single_queries_take_one_row_and_column_for_each_lr_pixel(high):
     ramp = np.arange(TILE, dtype=np.uint8)
     tile = np.stack([*np.meshgrid(ramp, ramp, indexing="ij"), np.zeros((TILE, TILE))], -1)
-    pool = Pool(tile[None].astype(np.uint8), np.full((1, 2), TILE, np.int32))
+    pool = whole_pool(tile[None].astype(np.uint8), np.full((1, 2), TILE, np.int32))
     batch = draw(pool, SampleSettings(LR, LR, 1, (1.0, high)), 16)
     for index in range(16):
         sample = jax.tree.map(lambda x, i=index: np.asarray(x[i]), batch)
@@ -140,28 +145,20 @@ def test_lr_lies_on_the_grid_of_8_bits():
 
 
 def test_a_sample_depends_on_seed_step_and_index_alone():
-    pool, settings = jax.device_put(make_pool()), SampleSettings(LR, QUERIES, QUERIES, (1.0, 4.0))
-    whole = draw_jitted(pool, sample_keys(3, jnp.int32(7), jnp.arange(8)), settings)
-    part = draw_jitted(pool, sample_keys(3, jnp.int32(7), jnp.arange(4, 6)), settings)
+    pool, settings = make_pool(), SampleSettings(LR, QUERIES, QUERIES, (1.0, 4.0), batch_size=8)
+    whole = draw_at(pool, 3, jnp.int32(7), settings, jnp.arange(8))
+    part = draw_at(pool, 3, jnp.int32(7), settings, jnp.arange(4, 6))
     for a, b in zip(whole, part, strict=True):
         np.testing.assert_array_equal(a[4:6], b)
     for seed, step in ((4, 7), (3, 8)):
-        other = draw_jitted(pool, sample_keys(seed, jnp.int32(step), jnp.arange(8)), settings)
+        other = draw_at(pool, seed, jnp.int32(step), settings, jnp.arange(8))
         assert not np.array_equal(whole.target, other.target)
 
 
-def test_one_compilation_and_all_reflections():
-    count = 0
-
-    def counted(pool, key):
-        nonlocal count
-        count += 1
-        return draw_sample(pool, key, SampleSettings(8, 8, 8, (1.0, 1.0)))
-
+def test_all_reflections():
     # One tile that is just the crop: what differs is the reflection alone.
-    pool, run = jax.device_put(make_pool(1, 8)), jax.jit(counted)
-    seen = {np.asarray(run(pool, jax.random.key(i)).target).tobytes() for i in range(60)}
-    assert count == 1 and len(seen) == 8
+    targets = draw(make_pool(1, 8), SampleSettings(8, 8, 8, (1.0, 1.0)), 60).target
+    assert len({np.asarray(target).tobytes() for target in targets}) == 8
 
 
 def test_other_colors_are_of_one_kind_for_a_whole_sample():

@@ -124,12 +124,12 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(config, tmp_pat
     run = loop.Run(config, tmp_path, loop.Interruption())
     dispatch, calls = run.dispatcher, []
 
-    def poisoned(state, pool, steps, stop):
+    def poisoned(state, source, steps, stop):
         calls.append(steps)
         if len(calls) == 8:
             with jax.transfer_guard("allow"):
                 state = state.replace(params=state.params / 0)
-        return dispatch(state, pool, steps, stop)
+        return dispatch(state, source, steps, stop)
 
     run.dispatcher = poisoned
     with pytest.raises(UserError) as error:

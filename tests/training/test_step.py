@@ -9,11 +9,13 @@ from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import models
-from gaussiansr_jax.data.sampling import draw_sample
+from gaussiansr_jax.data.crops import SAMPLE, sample_keys
+from gaussiansr_jax.data.sampling import draw_batch
 from gaussiansr_jax.ops.coordinates import grid_queries
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.config import sample_settings
+from gaussiansr_jax.training.feeding import Resident
 from gaussiansr_jax.training.loop import load_data
 from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step, sample_loss
 
@@ -35,11 +37,11 @@ def run(config, devices, steps, dispatch):
     model, state, layout, pool = set_up(config, optimizer)
     devices = jax.local_devices()[:devices]
     dispatcher = Dispatcher(make_step(model, layout, optimizer, config, len(devices)), devices)
-    state, pool = states.replicate((state, pool), devices)
+    state, source = states.replicate(state, devices), Resident(pool, devices).take(0, steps)
     losses = []
     with jax.transfer_guard("disallow"):
         for _ in range(steps // dispatch):
-            state, metrics = dispatcher(state, pool, dispatch)
+            state, metrics = dispatcher(state, source, dispatch)
             losses.append(metrics["loss"])
     return jax.device_get(states.local(state)), np.concatenate(jax.device_get(losses))
 
@@ -54,13 +56,13 @@ def test_gradients_on_1_and_8_devices_agree(config, head):
         devices = jax.local_devices()[:count]
         gradient = make_gradient(model, layout, config, count)
         mapped = jax.pmap(
-            lambda s, p, _, gradient=gradient: gradient(s, p),
+            gradient,
             states.AXIS,
-            in_axes=(None, None, 0),
+            in_axes=(None, 0),
             out_axes=None,
             devices=devices,
         )
-        gradients.append(jax.device_get(mapped(state, pool, np.arange(count))))
+        gradients.append(jax.device_get(mapped(state, Resident(pool, devices).take(0, 1))))
     (one, one_metrics), (eight, eight_metrics) = gradients
     assert np.abs(one).max() > 1e-4
     np.testing.assert_allclose(one, eight, atol=1e-6 * np.abs(one).max(), rtol=1e-4)
@@ -72,7 +74,11 @@ def test_the_loss_is_that_of_scattered_queries(config):
     config.query_patch = 2
     model, state, layout, pool = set_up(config, optax.identity())
     params, settings = layout.unravel(state.params), sample_settings(config)
-    sample = draw_sample(jax.device_put(pool), jax.random.key(3), settings)
+    source = jax.tree.map(lambda x: x[0], Resident(pool, jax.local_devices()[:1]).take(0, 1))
+    indices = jnp.arange(1)
+    keys = sample_keys(3, jnp.int32(0), indices, SAMPLE)
+    batch = draw_batch(source, keys, indices, jnp.int32(0), settings)
+    sample = jax.tree.map(lambda x: x[0], batch)
     key = jax.random.key(4)
 
     def predict(module):

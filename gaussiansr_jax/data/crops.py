@@ -1,0 +1,139 @@
+"""Which pixels of the pool a sample is made of: a function of (seed, step, index) alone.
+
+Sample i of a batch of B takes its tile from the i-th of B equal parts of the pool (stratified
+sampling: over the steps, every tile is equally likely). The part does not depend on the number of
+devices, and the samples of one device need but one piece of the pool: that is how devices and
+hosts share a pool without exchanging anything, and without changing a sample.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key, UInt8
+
+from gaussiansr_jax.data.settings import SampleSettings
+
+# Into how many a sample's key is split: the first three choose the crop, the others what becomes
+# of it.
+KEYS = 7
+# What a sample's keys are for: itself, and the noise in its loss.
+SAMPLE, NOISE = 0, 1
+
+
+class Table(NamedTuple):
+    """The tiles at hand: a piece of the pool without its pixels.
+
+    Attributes:
+      sizes: [M, 2] valid (height, width) of each tile.
+      first: the number of the first of them in the pool.
+      total: how many tiles the pool has.
+    """
+
+    sizes: Int[Array | np.ndarray, "*D M 2"]
+    first: Int[Array | np.ndarray, "*D"]
+    total: Int[Array | np.ndarray, "*D"]
+
+
+class Crop(NamedTuple):
+    """A square of HR pixels, inside the window of a static size that is read.
+
+    Attributes:
+      tile: which of the tiles at hand.
+      start: [2] where the window begins in the tile (y, x).
+      inside: [2] where the crop begins in the window (y, x).
+      side: height and width of the crop.
+    """
+
+    tile: Int[Array, "*B"]
+    start: Int[Array, "*B 2"]
+    inside: Int[Array, "*B 2"]
+    side: Int[Array, "*B"]
+
+
+def sample_keys(
+    seed: int, step: Int[Array, ""], indices: Int[Array, "B"], use: int
+) -> Key[Array, "B"]:
+    """One key for each sample: seed, step, global index and use folded in, one after the other."""
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(lambda index: jax.random.fold_in(jax.random.fold_in(key, index), use))(indices)
+
+
+def draw_crops(
+    table: Table,
+    keys: Key[Array, "B"],
+    indices: Int[Array, "B"],
+    settings: SampleSettings,
+    tile_size: int,
+) -> Crop:
+    """Draws one crop per key; see `draw_crop`."""
+    draw = partial(draw_crop, table, settings=settings, tile_size=tile_size)
+    return jax.vmap(draw)(keys, indices)
+
+
+def draw_crop(
+    table: Table,
+    key: Key[Array, ""],
+    index: Int[Array, ""],
+    settings: SampleSettings,
+    tile_size: int,
+) -> Crop:
+    """Draws a tile, a scale, and a place in the tile for the crop of side `round(L * scale)`.
+
+    Args:
+      table: tiles, among them those of this sample's part of the pool; each valid size is at least
+        `settings.crop_size`.
+      key: of the sample.
+      index: of the sample in the batch.
+      settings: the same for all samples.
+      tile_size: height and width of a tile with its padding.
+    """
+    tile_key, scale_key, corner_key = jax.random.split(key, KEYS)[:3]
+    tile = draw_tile(tile_key, index, table.total, settings.batch_size) - table.first
+    low, high = settings.scale_range
+    scale = jax.random.uniform(scale_key, (), minval=low, maxval=high)
+    side = jnp.round(settings.lr_size * scale).astype(jnp.int32)
+    corner = jax.random.randint(corner_key, (2,), 0, table.sizes[tile] - side + 1)
+    # A slice must have a static size, the largest crop's. Near the tile's end it starts before
+    # the crop does.
+    start = jnp.minimum(corner, tile_size - settings.crop_size)
+    return Crop(tile, start, corner - start, side)
+
+
+def draw_tile(
+    key: Key[Array, ""], index: Int[Array, ""], total: Int[Array, ""], parts: int
+) -> Int[Array, ""]:
+    """The tile floor((index + u) * total / parts) for a random u in [0, 1), in whole numbers."""
+    fine = jax.random.randint(key, (), 0, total)
+    return index * (total // parts) + (index * (total % parts) + fine) // parts
+
+
+def piece(lane: int, lanes: int, total: int) -> tuple[int, int]:
+    """The piece of the pool that holds the tiles of all samples of one device.
+
+    Args:
+      lane: number of the device.
+      lanes: number of devices.
+      total: number of tiles of the pool.
+
+    Returns:
+      number of the first tile, and number of tiles; the latter is the same for all devices.
+    """
+    starts = [lane * total // lanes for lane in range(lanes)]
+    ends = [-(-(lane + 1) * total // lanes) for lane in range(lanes)]
+    count = max(end - start for start, end in zip(starts, ends, strict=True))
+    return min(starts[lane], total - count), count
+
+
+def read_windows(
+    tiles: UInt8[Array, "M T T 3"], crops: Crop, size: int
+) -> UInt8[Array, "B size size 3"]:
+    """Cuts the windows of crops out of the tiles."""
+
+    def read(tile: Int[Array, ""], start: Int[Array, "2"]) -> UInt8[Array, "size size 3"]:
+        at = (tile, start[0], start[1], 0)
+        return jax.lax.dynamic_slice(tiles, at, (1, size, size, 3))[0]
+
+    return jax.vmap(read)(crops.tile, crops.start)

@@ -1,0 +1,50 @@
+"""What lies on which device."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gaussiansr_jax.data.pool import Pool
+from gaussiansr_jax.training.state import AXIS
+
+
+def put(tree: Any, devices: list[jax.Device]) -> Any:
+    """Sends to each device its own of the leaves' lists; they get a leading axis of devices.
+
+    On CPUs the result may be the very memory of the arrays.
+
+    Args:
+      tree: lists of arrays or whole numbers, one for each device.
+      devices: of this host.
+    """
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+
+    def send(parts: list) -> jax.Array:
+        arrays = [
+            jax.device_put(
+                np.asarray(part, np.int32 if isinstance(part, int) else None)[None], device
+            )
+            for part, device in zip(parts, devices, strict=True)
+        ]
+        shape = (len(devices), *arrays[0].shape[1:])
+        return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+
+    return jax.tree.map(send, tree, is_leaf=lambda x: isinstance(x, list))
+
+
+def tiles_in_words(pool: Pool) -> str:
+    """How many tiles all hosts have, and their size."""
+    return f"{pool.total} tiles ({gigabytes(pool, pool.total)})"
+
+
+def gigabytes(pool: Pool, tiles: int) -> str:
+    """The size of some tiles."""
+    return f"{tiles * pool.tiles[0].nbytes / 1e9:.2f} GB"
+
+
+def local_lanes(devices: list[jax.Device]) -> tuple[range, int]:
+    """The numbers of this host's devices among those of all hosts, and how many all are."""
+    first = jax.process_index() * len(devices)
+    return range(first, first + len(devices)), jax.process_count() * len(devices)

@@ -1,0 +1,136 @@
+"""A pool on the host, of which the devices get what they are about to read."""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gaussiansr_jax.data.crops import SAMPLE, Crop, Table, draw_crops, sample_keys
+from gaussiansr_jax.data.pool import Pool
+from gaussiansr_jax.data.sampling import Windows
+from gaussiansr_jax.data.settings import SampleSettings
+from gaussiansr_jax.training.config import sample_settings
+from gaussiansr_jax.training.placing import local_lanes, put, tiles_in_words
+
+AHEAD = 2  # dispatches that are being made ready
+
+
+class Streaming:
+    """The pool lies on the host, and what the next steps read from it is sent ahead of them.
+
+    The host draws the same crops as the devices would. So the samples are those of `Resident`, and
+    those of any step can be made first: a run that goes on needs no state of this.
+
+    Args:
+      pool: what this host holds.
+      config: of the training run.
+      devices: of this host.
+      length: steps of a dispatch.
+    """
+
+    def __init__(self, pool: Pool, config: ConfigDict, devices: list[jax.Device], length: int):
+        self._pool, self._devices, self._length = pool, devices, length
+        self._settings, self._end = sample_settings(config), config.steps
+        local, lanes = local_lanes(devices)
+        self._lanes, self._samples = local, config.batch_size // lanes
+        self._draw = _crop_drawer(pool, self._settings, config.seed, local, self._samples)
+        self._loader = ThreadPoolExecutor(1, "windows")
+        self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "reader")
+        self._buffers: dict[int, np.ndarray] = {}
+        self._pending: deque[tuple[int, int, Future]] = deque()
+
+    def __str__(self) -> str:
+        place = "disk" if isinstance(self._pool.tiles, np.memmap) else "host"
+        return f"{tiles_in_words(self._pool)}, streaming from the {place}"
+
+    def take(self, step: int, steps: int) -> Windows:
+        """The windows of `steps` steps from `step` on; those after them are begun."""
+        if not self._pending or self._pending[0][:2] != (step, steps):
+            self._pending.clear()
+            self._submit(step, steps)
+        while len(self._pending) <= AHEAD:
+            before, count, _ = self._pending[-1]
+            if before + count >= self._end:
+                break
+            self._submit(before + count, min(self._length, self._end - before - count))
+        return self._pending.popleft()[2].result()
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._pending.clear()
+        self._loader.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)
+
+    def _submit(self, step: int, steps: int) -> None:
+        self._pending.append((step, steps, self._loader.submit(self._load, step, steps)))
+
+    def _load(self, step: int, steps: int) -> Windows:
+        crops = self._draw(step, steps)
+        pixels = self._buffer(steps)
+        list(self._readers.map(partial(self._read, crops, pixels), range(steps)))
+        lanes = range(len(self._lanes))
+        windows = Windows(
+            pixels=list(pixels),
+            crops=Crop(*([part[lane] for lane in lanes] for part in crops)),
+            first_step=[step] * len(lanes),
+            lane=list(self._lanes),
+        )
+        # Sent when this returns, so that the buffer can be used again.
+        return jax.block_until_ready(put(windows, self._devices))
+
+    def _read(self, crops: Crop, pixels: np.ndarray, step: int) -> None:
+        """Copies the windows of one step."""
+        size = self._settings.crop_size
+        for lane, sample in np.ndindex(len(self._lanes), self._samples):
+            at = lane, step, sample
+            y, x = crops.start[at]
+            pixels[at] = self._pool.tiles[crops.tile[at], y : y + size, x : x + size]
+
+    def _buffer(self, steps: int) -> np.ndarray:
+        """Memory that is used again and again: new pages would cost as much as the copies."""
+        size = self._settings.crop_size
+        shape = (len(self._lanes), steps, self._samples, size, size, 3)
+        if self._devices[0].platform == "cpu":
+            # There the array on the device is this memory itself (jax 0.10 takes it even with
+            # may_alias=False), so that it must not change any more.
+            return np.empty(shape, np.uint8)
+        if steps not in self._buffers:
+            self._buffers[steps] = np.empty(shape, np.uint8)
+        return self._buffers[steps]
+
+
+def _crop_drawer(
+    pool: Pool, settings: SampleSettings, seed: int, lanes: range, samples: int
+) -> Callable[[int, int], Crop]:
+    """(first step, steps) -> the crops of this host's devices, [lanes, steps, samples].
+
+    They are drawn on the CPU, beside the training, unless JAX was started without it.
+    """
+    try:
+        device = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        device = jax.local_devices()[0]
+    table = Table(pool.sizes, np.int32(pool.first), np.int32(pool.total))
+    table = jax.device_put(table, device)
+    indices = np.arange(lanes.start * samples, lanes.stop * samples, dtype=np.int32)
+
+    @partial(jax.jit, static_argnums=2)
+    def draw(table: Table, first_step: jax.Array, steps: int) -> Crop:
+        def one_step(step: jax.Array) -> Crop:
+            keys = sample_keys(seed, step, indices, SAMPLE)
+            return draw_crops(table, keys, indices, settings, pool.tiles.shape[1])
+
+        return jax.vmap(one_step)(first_step + jnp.arange(steps))
+
+    def call(step: int, steps: int) -> Crop:
+        crops = jax.device_get(draw(table, np.int32(step), steps))
+        shape = (steps, len(lanes), samples)
+        return jax.tree.map(lambda x: x.reshape(shape + x.shape[2:]).swapaxes(0, 1), crops)
+
+    return call
