@@ -76,11 +76,12 @@ class Setting:
         step = make_step(self.model, self.layout, self.optimizer, config, len(devices))
         dispatcher = Dispatcher(step, devices)
         state = states.replicate(self.state, devices)
-        source = Resident(self.pool, devices).take(0, steps)
+        resident = Resident(self.pool, config, devices)
         times = []
         for _ in range(REPEATS + 1):
             start = time.perf_counter()
-            state, _ = jax.block_until_ready(dispatcher(state, source, steps))
+            windows = resident.take(int(states.local(state.step)), steps)
+            state, _ = jax.block_until_ready(dispatcher(state, windows, steps))
             times.append((time.perf_counter() - start) / steps * 1e3)
         return statistics.median(times[1:])
 
@@ -89,14 +90,14 @@ class Setting:
         config = self.with_batch(batch_size)
         gradient = make_gradient(self.model, self.layout, config, len(devices))
         mapped = jax.pmap(
-            lambda state, source: gradient(state, source)[0],
+            lambda state, windows: gradient(state, windows)[0],
             states.AXIS,
             in_axes=(None, 0),
             out_axes=None,
             devices=devices,
         )
-        source = Resident(self.pool, devices).take(0, 1)
-        return np.asarray(states.local(mapped(states.replicate(self.state, devices), source)))
+        windows = Resident(self.pool, config, devices).take(0, 1)
+        return np.asarray(states.local(mapped(states.replicate(self.state, devices), windows)))
 
 
 def all_reduce_ms(devices: list[jax.Device], size: int, steps: int) -> float:

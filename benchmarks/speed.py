@@ -202,9 +202,8 @@ def training(options: Options, head: str) -> list[dict]:
 def _step_flops(setting: Setting, batch: int) -> float:
     config = setting.with_batch(batch)
     step = make_step(setting.model, setting.layout, setting.optimizer, config, 1)
-    source = Resident(setting.pool, jax.local_devices()[:1]).take(0, 1)
-    mapped = jax.vmap(step, (None, 0), axis_name=AXIS)
-    return flops(mapped, setting.state, source)
+    windows = Resident(setting.pool, config, jax.local_devices()[:1]).take(0, 1)
+    return flops(jax.vmap(step, (None, 0), axis_name=AXIS), setting.state, windows)
 
 
 def upscale(options: Options, head: str, dtype: str) -> list[dict]:

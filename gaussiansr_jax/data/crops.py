@@ -63,14 +63,19 @@ def sample_keys(
 
 def draw_crops(
     table: Table,
-    keys: Key[Array, "B"],
-    indices: Int[Array, "B"],
+    seed: int,
+    steps: Int[Array, "N"],
+    indices: Int[Array, "S"],
     settings: SampleSettings,
     tile_size: int,
 ) -> Crop:
-    """Draws one crop per key; see `draw_crop`."""
-    draw = partial(draw_crop, table, settings=settings, tile_size=tile_size)
-    return jax.vmap(draw)(keys, indices)
+    """The crops of some samples of some steps, [N, S]; see `draw_crop`."""
+    draw = jax.vmap(partial(draw_crop, table, settings=settings, tile_size=tile_size))
+
+    def of_step(step: Int[Array, ""]) -> Crop:
+        return draw(sample_keys(seed, step, indices, SAMPLE), indices)
+
+    return jax.vmap(of_step)(steps)
 
 
 def draw_crop(
@@ -129,11 +134,13 @@ def piece(lane: int, lanes: int, total: int) -> tuple[int, int]:
 
 def read_windows(
     tiles: UInt8[Array, "M T T 3"], crops: Crop, size: int
-) -> UInt8[Array, "B size size 3"]:
-    """Cuts the windows of crops out of the tiles."""
+) -> UInt8[Array, "*B size size 3"]:
+    """Cuts the windows of crops, of any leading axes, out of the tiles."""
 
     def read(tile: Int[Array, ""], start: Int[Array, "2"]) -> UInt8[Array, "size size 3"]:
         at = (tile, start[0], start[1], 0)
         return jax.lax.dynamic_slice(tiles, at, (1, size, size, 3))[0]
 
-    return jax.vmap(read)(crops.tile, crops.start)
+    for _ in crops.tile.shape:
+        read = jax.vmap(read)
+    return read(crops.tile, crops.start)

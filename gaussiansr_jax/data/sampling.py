@@ -1,4 +1,4 @@
-"""A training sample, made on the device from (seed, step, index) and the pool alone."""
+"""A training sample, made on the device of a crop and (seed, step, index)."""
 
 from functools import partial
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-from gaussiansr_jax.data.crops import KEYS, Crop, Table, draw_crops, read_windows
+from gaussiansr_jax.data.crops import KEYS, Crop
 from gaussiansr_jax.data.settings import SampleSettings
 from gaussiansr_jax.ops.resampling import antialiased_matrix, separable
 
@@ -30,28 +30,17 @@ class Sample(NamedTuple):
     target: Float[Array, "*B Q Q 3"]
 
 
-class Share(NamedTuple):
-    """What one device draws from when the pool lies on the devices; D is an axis of devices.
-
-    Attributes:
-      tiles: [M, T, T, 3] its piece of the pool.
-      table: what these tiles are.
-      lane: the number of the device; it makes the samples that follow those of the lane before.
-    """
-
-    tiles: UInt8[Array, "*D M T T 3"]
-    table: Table
-    lane: Int[Array, "*D"]
-
-
 class Windows(NamedTuple):
-    """What one device draws from when the pool lies on the host; D is an axis of devices.
+    """The pixels that some steps read from the pool, on the device that makes their samples.
+
+    All else follows from them, (seed, step, index) and the settings. So it is one program that
+    trains, wherever the pool lies, and its results are the same to the last bit.
 
     Attributes:
-      pixels: [N, S, W, W, 3] what its S samples of each of N steps read from the pool.
+      pixels: [N, S, W, W, 3] for each of N steps and S samples.
       crops: [N, S] the crops in them.
       first_step: the step of the first of them.
-      lane: as of `Share`.
+      lane: the number of the device; it makes the samples that follow those of the lane before.
     """
 
     pixels: UInt8[Array, "*D N S W W 3"]
@@ -60,33 +49,15 @@ class Windows(NamedTuple):
     lane: Int[Array, "*D"]
 
 
-def draw_batch(
-    source: Share | Windows,
-    keys: Key[Array, "B"],
-    indices: Int[Array, "B"],
-    step: Int[Array, ""],
-    settings: SampleSettings,
+def make_batch(
+    windows: Windows, keys: Key[Array, "S"], step: Int[Array, ""], settings: SampleSettings
 ) -> Sample:
-    """Draws one sample per key, the same from either kind of source.
-
-    Args:
-      source: where the pixels come from.
-      keys: of the samples.
-      indices: of the samples in the global batch.
-      step: which of the steps of `Windows`.
-      settings: the same for all samples.
-    """
-    if isinstance(source, Windows):
-        crops, windows = jax.tree.map(
-            lambda x: jax.lax.dynamic_index_in_dim(x, step - source.first_step, keepdims=False),
-            (source.crops, source.pixels),
-        )
-    else:
-        crops = draw_crops(source.table, keys, indices, settings, source.tiles.shape[1])
-        windows = read_windows(source.tiles, crops, settings.crop_size)
-    # Behind the barrier both programs are the same, to the last bit of their results.
-    crops, windows = jax.lax.optimization_barrier((crops, windows))
-    return jax.vmap(partial(make_sample, settings=settings))(windows, crops, keys)
+    """Makes the samples of a step, one for each key; see `make_sample`."""
+    pixels, crops = jax.tree.map(
+        lambda x: jax.lax.dynamic_index_in_dim(x, step - windows.first_step, keepdims=False),
+        (windows.pixels, windows.crops),
+    )
+    return jax.vmap(partial(make_sample, settings=settings))(pixels, crops, keys)
 
 
 def make_sample(

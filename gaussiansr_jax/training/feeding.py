@@ -1,49 +1,88 @@
-"""What the devices draw their samples from: the pool on the devices, or windows from the host."""
+"""Where the windows of the next steps come from: pieces of the pool on the devices, or the host."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int, UInt8
 from ml_collections import ConfigDict
 
-from gaussiansr_jax.data.crops import Table, piece
+from gaussiansr_jax.data.crops import Table, draw_crops, piece, read_windows
 from gaussiansr_jax.data.pool import Pool
-from gaussiansr_jax.data.sampling import Share
+from gaussiansr_jax.data.sampling import Windows
 from gaussiansr_jax.training.config import sample_settings
-from gaussiansr_jax.training.placing import gigabytes, local_lanes, put, tiles_in_words
+from gaussiansr_jax.training.placing import gigabytes, join, local_lanes, tiles_in_words
 from gaussiansr_jax.training.streaming import Streaming
 
 # The share of a device's memory that its piece of the pool may take.
 DEVICE_SHARE = 0.6
-# Windows of one dispatch, bytes for each device. Three lie there at a time.
-WINDOW_BYTES = 256 * 2**20
+# Windows of one dispatch, bytes for each device. When streaming, three lie there at a time.
+WINDOW_BYTES = 512 * 2**20
+
+
+class Share(NamedTuple):
+    """What one device holds of the pool.
+
+    Attributes:
+      tiles: [M, T, T, 3].
+      table: what these tiles are.
+      lane: the number of the device.
+    """
+
+    tiles: UInt8[Array, "M T T 3"]
+    table: Table
+    lane: Int[Array, ""]
 
 
 class Resident:
-    """Every device holds its piece of the pool."""
+    """Every device holds its piece of the pool, and reads it itself.
 
-    def __init__(self, pool: Pool, devices: list[jax.Device]):
+    Args:
+      pool: what this host holds.
+      config: of the training run.
+      devices: of this host.
+    """
+
+    def __init__(self, pool: Pool, config: ConfigDict, devices: list[jax.Device]):
         local, lanes = local_lanes(devices)
-        count = piece(0, lanes, pool.total)[1]
-        firsts = [piece(lane, lanes, pool.total)[0] for lane in local]
-        parts = [slice(first - pool.first, first - pool.first + count) for first in firsts]
-        share = Share(
-            tiles=[pool.tiles[part] for part in parts],
-            table=Table([pool.sizes[part] for part in parts], firsts, [pool.total] * len(local)),
-            lane=list(local),
-        )
-        self._share = put(share, devices)
+        self._shares, count = [], 0
+        for lane, device in zip(local, devices, strict=True):
+            first, count = piece(lane, lanes, pool.total)
+            part = slice(first - pool.first, first - pool.first + count)
+            table = Table(pool.sizes[part], np.int32(first), np.int32(pool.total))
+            share = Share(pool.tiles[part], table, np.int32(lane))
+            self._shares.append(jax.device_put(share, device))
         where = f"on each of {lanes} devices" if lanes > 1 else "on the device"
         self._words = f"{tiles_in_words(pool)}, {gigabytes(pool, count)} {where}"
+        self._read = jax.jit(_reader(config, config.batch_size // lanes), static_argnums=2)
 
     def __str__(self) -> str:
         return self._words
 
-    def take(self, step: int, steps: int) -> Share:
-        """The pool, whatever the steps."""
-        del step, steps
-        return self._share
+    def take(self, step: int, steps: int) -> Windows:
+        """What `steps` steps from `step` on read."""
+        windows = [self._read(share, np.int32(step), steps) for share in self._shares]
+        return jax.tree.map(lambda *arrays: join(list(arrays)), *windows)
 
     def close(self) -> None:
         """Nothing is running."""
+
+
+def _reader(config: ConfigDict, samples: int) -> Callable[[Share, Int[Array, ""], int], Windows]:
+    """(share, step, steps) -> windows of one device, with a leading axis of 1."""
+    settings = sample_settings(config)
+
+    def read(share: Share, step: Int[Array, ""], steps: int) -> Windows:
+        indices = share.lane * samples + jnp.arange(samples)
+        tile_size = share.tiles.shape[1]
+        numbers = step + jnp.arange(steps)
+        crops = draw_crops(share.table, config.seed, numbers, indices, settings, tile_size)
+        pixels = read_windows(share.tiles, crops, settings.crop_size)
+        return jax.tree.map(lambda x: x[None], Windows(pixels, crops, step, share.lane))
+
+    return read
 
 
 def feed(
@@ -60,12 +99,12 @@ def feed(
     Returns:
       what feeds the devices, and the steps of a dispatch, fewer if their windows were too large.
     """
-    if not streams(config.pool, pool, devices):
-        return Resident(pool, devices), length
     share = config.batch_size // (jax.process_count() * len(devices))
     bytes_of_step = share * sample_settings(config).crop_size ** 2 * 3
     length = min(length, max(1, WINDOW_BYTES // bytes_of_step))
-    return Streaming(pool, config, devices, length), length
+    if streams(config.pool, pool, devices):
+        return Streaming(pool, config, devices, length), length
+    return Resident(pool, config, devices), length
 
 
 def streams(choice: str, pool: Pool, devices: list[jax.Device]) -> bool:

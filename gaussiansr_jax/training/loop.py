@@ -170,10 +170,10 @@ class Run:
         window, stop = Window(config.batch_size), False
         while self.done < config.steps and not stop:
             chunk = min(self.length, config.steps - self.done)
-            source = self.feed.take(self.done, chunk)
+            windows = self.feed.take(self.done, chunk)
             # Whatever goes to or from the device here would do so in every call.
             with jax.transfer_guard("disallow"):
-                state, metrics = self.dispatcher(state, source, chunk, self.interruption.asked)
+                state, metrics = self.dispatcher(state, windows, chunk, self.interruption.asked)
             metrics = jax.device_get(states.local(metrics))
             stop = bool(metrics.pop("stop").any())
             self._check(metrics)

@@ -19,19 +19,22 @@ def put(tree: Any, devices: list[jax.Device]) -> Any:
       tree: lists of arrays or whole numbers, one for each device.
       devices: of this host.
     """
-    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
 
     def send(parts: list) -> jax.Array:
         arrays = [
-            jax.device_put(
-                np.asarray(part, np.int32 if isinstance(part, int) else None)[None], device
-            )
-            for part, device in zip(parts, devices, strict=True)
+            np.asarray(part, np.int32 if isinstance(part, int) else None)[None] for part in parts
         ]
-        shape = (len(devices), *arrays[0].shape[1:])
-        return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+        return join([jax.device_put(x, device) for x, device in zip(arrays, devices, strict=True)])
 
     return jax.tree.map(send, tree, is_leaf=lambda x: isinstance(x, list))
+
+
+def join(arrays: list[jax.Array]) -> jax.Array:
+    """One array of arrays [1, …] that lie on this host's devices, in the order of these."""
+    devices = np.array([next(iter(array.devices())) for array in arrays])
+    sharding = NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec(AXIS))
+    shape = (len(arrays), *arrays[0].shape[1:])
+    return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
 
 
 def tiles_in_words(pool: Pool) -> str:

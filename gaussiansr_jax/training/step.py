@@ -13,15 +13,14 @@ from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from gaussiansr_jax.data.crops import NOISE, SAMPLE, sample_keys
-from gaussiansr_jax.data.sampling import Sample, Share, Windows, draw_batch
+from gaussiansr_jax.data.sampling import Sample, Windows, make_batch
 from gaussiansr_jax.models import SuperResolver
 from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.optimizer import build_schedule, ema_decay, temperature
 from gaussiansr_jax.training.state import AXIS, Layout, TrainState
 
 Metrics = dict[str, Float[Array, ""]]
-Source = Share | Windows
-Step = Callable[[TrainState, Source], tuple[TrainState, Metrics]]
+Step = Callable[[TrainState, Windows], tuple[TrainState, Metrics]]
 
 
 def sample_loss(
@@ -51,20 +50,20 @@ def sample_loss(
 
 def make_gradient(
     model: SuperResolver, layout: Layout, config: ConfigDict, devices: int
-) -> Callable[[TrainState, Source], tuple[Float[Array, "P"], Metrics]]:
+) -> Callable[[TrainState, Windows], tuple[Float[Array, "P"], Metrics]]:
     """The gradient of the mean loss of a global batch, inside a mapped axis of `devices`.
 
     Returns:
-      (state, source) -> gradient [P], equal on all devices, and the metrics "loss" and "psnr".
+      (state, windows) -> gradient [P], equal on all devices, and the metrics "loss" and "psnr".
     """
     share, settings = config.batch_size // devices, sample_settings(config)
 
-    def gradient(state: TrainState, source: Source) -> tuple[Float[Array, "P"], Metrics]:
-        indices = source.lane * share + jnp.arange(share)
+    def gradient(state: TrainState, windows: Windows) -> tuple[Float[Array, "P"], Metrics]:
+        indices = windows.lane * share + jnp.arange(share)
         keys, noise_keys = (
             sample_keys(config.seed, state.step, indices, use) for use in (SAMPLE, NOISE)
         )
-        samples = draw_batch(source, keys, indices, state.step, settings)
+        samples = make_batch(windows, keys, state.step, settings)
         heat = temperature(state.step, config)
 
         def loss(vector: Float[Array, "P"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -90,13 +89,13 @@ def make_step(
     """One step of training, inside a mapped axis of `devices`.
 
     Returns:
-      (state, source) -> state after the step, and its metrics, float32: the loss, the mean PSNR of
+      (state, windows) -> state after the step, and its metrics, float32: the loss, the mean PSNR of
       the batch, the gradient's norm, the learning rate.
     """
     gradient, schedule = make_gradient(model, layout, config, devices), build_schedule(config)
 
-    def step(state: TrainState, source: Source) -> tuple[TrainState, Metrics]:
-        grads, metrics = gradient(state, source)
+    def step(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
+        grads, metrics = gradient(state, windows)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         decay = ema_decay(state.step, config.ema_decay)
@@ -124,14 +123,14 @@ class Dispatcher:
         self._compiled = {}
 
     def __call__(
-        self, state: TrainState, source: Source, steps: int, stop: bool = False
+        self, state: TrainState, windows: Windows, steps: int, stop: bool = False
     ) -> tuple[TrainState, Metrics]:
         """Runs `steps` steps; the given state's memory is used for the result.
 
         Args:
           state: on all devices; its memory is given away.
-          source: from `feeding`, with a leading axis of devices.
-          steps: how many; `Windows` must hold them.
+          windows: of these steps, from `feeding`, with a leading axis of devices.
+          steps: how many.
           stop: whether this process was asked to stop.
 
         Returns:
@@ -140,17 +139,17 @@ class Dispatcher:
         """
         if steps not in self._compiled:
             self._compiled[steps] = self._map(steps)
-        return self._compiled[steps](state, source, self._asked[stop])
+        return self._compiled[steps](state, windows, self._asked[stop])
 
     def _map(self, steps: int) -> Callable:
-        def run(state: TrainState, source: Source, asked: Array) -> tuple[TrainState, Metrics]:
+        def run(state: TrainState, windows: Windows, asked: Array) -> tuple[TrainState, Metrics]:
             stop = jnp.broadcast_to(jax.lax.psum(asked, AXIS), (steps,))
             if steps == 1:
                 # Not inside a scan, where convolutions are slow on CPUs.
-                state, metrics = self._step(state, source)
+                state, metrics = self._step(state, windows)
                 metrics = jax.tree.map(lambda x: x[None], metrics)
             else:
-                once = lambda state, _: self._step(state, source)  # noqa: E731
+                once = lambda state, _: self._step(state, windows)  # noqa: E731
                 state, metrics = jax.lax.scan(once, state, None, length=steps)
             return state, metrics | {"stop": stop}
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gaussiansr_jax.data.crops import SAMPLE, Crop, Table, draw_crops, sample_keys
+from gaussiansr_jax.data.crops import Crop, Table, draw_crops
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.data.sampling import Windows
 from gaussiansr_jax.data.settings import SampleSettings
@@ -74,11 +74,10 @@ class Streaming:
         crops = self._draw(step, steps)
         pixels = self._buffer(steps)
         list(self._readers.map(partial(self._read, crops, pixels), range(steps)))
-        lanes = range(len(self._lanes))
         windows = Windows(
             pixels=list(pixels),
-            crops=Crop(*([part[lane] for lane in lanes] for part in crops)),
-            first_step=[step] * len(lanes),
+            crops=Crop(*map(list, crops)),
+            first_step=[step] * len(self._lanes),
             lane=list(self._lanes),
         )
         # Sent when this returns, so that the buffer can be used again.
@@ -121,12 +120,9 @@ def _crop_drawer(
     indices = np.arange(lanes.start * samples, lanes.stop * samples, dtype=np.int32)
 
     @partial(jax.jit, static_argnums=2)
-    def draw(table: Table, first_step: jax.Array, steps: int) -> Crop:
-        def one_step(step: jax.Array) -> Crop:
-            keys = sample_keys(seed, step, indices, SAMPLE)
-            return draw_crops(table, keys, indices, settings, pool.tiles.shape[1])
-
-        return jax.vmap(one_step)(first_step + jnp.arange(steps))
+    def draw(table: Table, step: jax.Array, steps: int) -> Crop:
+        steps = step + jnp.arange(steps)
+        return draw_crops(table, seed, steps, indices, settings, pool.tiles.shape[1])
 
     def call(step: int, steps: int) -> Crop:
         crops = jax.device_get(draw(table, np.int32(step), steps))

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gaussiansr_jax.data.crops import SAMPLE, Table, sample_keys
-from gaussiansr_jax.data.sampling import Share, draw_batch
+from gaussiansr_jax.data.crops import SAMPLE, Table, draw_crops, read_windows, sample_keys
+from gaussiansr_jax.data.sampling import Windows, make_batch
 from gaussiansr_jax.data.settings import SampleSettings, check_settings
 from gaussiansr_jax.errors import UserError
 
 TILE, LR, QUERIES = 72, 16, 12
 
 
-def make_pool(count: int = 3, tile: int = TILE, sizes=None) -> Share:
+def make_pool(count: int = 3, tile: int = TILE, sizes=None) -> tuple[jax.Array, Table]:
     """Noise, in which every crop is unlike all others, of a contrast that never clips."""
     rng = np.random.default_rng(0)
     tiles = rng.integers(64, 192, (count, tile, tile, 3), dtype=np.uint8)
@@ -26,18 +26,20 @@ def make_pool(count: int = 3, tile: int = TILE, sizes=None) -> Share:
     return whole_pool(tiles, sizes)
 
 
-def whole_pool(tiles: np.ndarray, sizes: np.ndarray) -> Share:
+def whole_pool(tiles: np.ndarray, sizes: np.ndarray) -> tuple[jax.Array, Table]:
     table = Table(sizes, np.int32(0), np.int32(len(tiles)))
-    return jax.device_put(Share(tiles, table, np.int32(0)))
+    return jax.device_put((tiles, table))
 
 
 @partial(jax.jit, static_argnums=3)
-def draw_at(pool: Share, seed, step, settings: SampleSettings, indices):
-    keys = sample_keys(seed, step, indices, SAMPLE)
-    return draw_batch(pool, keys, indices, step, settings)
+def draw_at(pool: tuple[jax.Array, Table], seed, step, settings: SampleSettings, indices):
+    tiles, table = pool
+    crops = draw_crops(table, seed, step[None], indices, settings, tiles.shape[1])
+    windows = Windows(read_windows(tiles, crops, settings.crop_size), crops, step, jnp.int32(0))
+    return make_batch(windows, sample_keys(seed, step, indices, SAMPLE), step, settings)
 
 
-def draw(pool: Share, settings: SampleSettings, count: int, seed: int = 0):
+def draw(pool: tuple[jax.Array, Table], settings: SampleSettings, count: int, seed: int = 0):
     settings = settings._replace(batch_size=count)
     return draw_at(pool, seed, jnp.int32(5), settings, jnp.arange(count))
 
@@ -51,14 +53,14 @@ def reflections(image: np.ndarray):
                 yield turned[::rows, ::cols]
 
 
-def explain(pool: Share, sample, side: int) -> bool:
+def explain(pool: tuple[jax.Array, Table], sample, side: int) -> bool:
     """Whether some crop of the pool, reflected, gives this sample's target and LR image."""
     scale = side / LR
     top, left = (np.asarray(p[0] + 0.5) * scale - 0.5 for p in (sample.ys, sample.xs))
     y, x = round(float(top)), round(float(left))
     target = np.rint(np.asarray(sample.target) * 255).astype(np.uint8)
     lr = np.rint(np.asarray(sample.lr) * 255).astype(int)
-    for tile, (height, width) in zip(*map(np.asarray, (pool.tiles, pool.table.sizes)), strict=True):
+    for tile, (height, width) in zip(*map(np.asarray, (pool[0], pool[1].sizes)), strict=True):
         valid = tile[:height, :width]
         for turned in reflections(valid):
             windows = np.lib.stride_tricks.sliding_window_view(turned, (2, 2), (0, 1))

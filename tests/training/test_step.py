@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from gaussiansr_jax import models
 from gaussiansr_jax.data.crops import SAMPLE, sample_keys
-from gaussiansr_jax.data.sampling import draw_batch
+from gaussiansr_jax.data.sampling import make_batch
 from gaussiansr_jax.ops.coordinates import grid_queries
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
@@ -37,11 +37,12 @@ def run(config, devices, steps, dispatch):
     model, state, layout, pool = set_up(config, optimizer)
     devices = jax.local_devices()[:devices]
     dispatcher = Dispatcher(make_step(model, layout, optimizer, config, len(devices)), devices)
-    state, source = states.replicate(state, devices), Resident(pool, devices).take(0, steps)
+    state, resident = states.replicate(state, devices), Resident(pool, config, devices)
     losses = []
-    with jax.transfer_guard("disallow"):
-        for _ in range(steps // dispatch):
-            state, metrics = dispatcher(state, source, dispatch)
+    for step in range(0, steps, dispatch):
+        windows = resident.take(step, dispatch)
+        with jax.transfer_guard("disallow"):
+            state, metrics = dispatcher(state, windows, dispatch)
             losses.append(metrics["loss"])
     return jax.device_get(states.local(state)), np.concatenate(jax.device_get(losses))
 
@@ -62,7 +63,7 @@ def test_gradients_on_1_and_8_devices_agree(config, head):
             out_axes=None,
             devices=devices,
         )
-        gradients.append(jax.device_get(mapped(state, Resident(pool, devices).take(0, 1))))
+        gradients.append(jax.device_get(mapped(state, Resident(pool, config, devices).take(0, 1))))
     (one, one_metrics), (eight, eight_metrics) = gradients
     assert np.abs(one).max() > 1e-4
     np.testing.assert_allclose(one, eight, atol=1e-6 * np.abs(one).max(), rtol=1e-4)
@@ -74,10 +75,10 @@ def test_the_loss_is_that_of_scattered_queries(config):
     config.query_patch = 2
     model, state, layout, pool = set_up(config, optax.identity())
     params, settings = layout.unravel(state.params), sample_settings(config)
-    source = jax.tree.map(lambda x: x[0], Resident(pool, jax.local_devices()[:1]).take(0, 1))
-    indices = jnp.arange(1)
-    keys = sample_keys(3, jnp.int32(0), indices, SAMPLE)
-    batch = draw_batch(source, keys, indices, jnp.int32(0), settings)
+    windows = Resident(pool, config, jax.local_devices()[:1]).take(0, 1)
+    windows = jax.tree.map(lambda x: x[0], windows)
+    keys = sample_keys(config.seed, jnp.int32(0), jnp.arange(config.batch_size), SAMPLE)
+    batch = make_batch(windows, keys, jnp.int32(0), settings)
     sample = jax.tree.map(lambda x: x[0], batch)
     key = jax.random.key(4)
 
