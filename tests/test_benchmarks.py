@@ -22,6 +22,7 @@ import heads
 import scaling
 import speed
 import splat_stream
+import streaming
 
 
 def test_one_group_in_processes_of_its_own(tmp_path, monkeypatch, capfd):
@@ -140,3 +141,13 @@ def test_table():
         "| 26.80 GB, –, 2.00 GB |  |",
         "| a splat | – | – | – | – | – | 20.0 µs | – | – | out of memory |",
     ]
+
+
+def test_streaming_from_all_places(tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    streaming.main(["--tiny", "--head", "direct", "--json", str(file)])
+    rows = {row["pool"]: row for row in json.loads(file.read_text())}
+    assert set(rows) == {"device", "host", "disk"} and rows["device"]["speed"] == 1
+    assert all(row["step_ms"] > 0 for row in rows.values())
+    assert min(rows["host"]["loading_ms"], rows["disk"]["loading_ms"]) > 0
+    assert capsys.readouterr().out.count("| direct | 8 |") == 3

@@ -68,9 +68,10 @@ class Streaming:
         self._readers.shutdown(cancel_futures=True)
 
     def _submit(self, step: int, steps: int) -> None:
-        self._pending.append((step, steps, self._loader.submit(self._load, step, steps)))
+        self._pending.append((step, steps, self._loader.submit(self.load, step, steps)))
 
-    def _load(self, step: int, steps: int) -> Windows:
+    def load(self, step: int, steps: int) -> Windows:
+        """Draws, reads and sends the windows of some steps; not from two threads at a time."""
         crops = self._draw(step, steps)
         pixels = self._buffer(steps)
         list(self._readers.map(partial(self._read, crops, pixels), range(steps)))
