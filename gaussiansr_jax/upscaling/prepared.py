@@ -180,6 +180,10 @@ class Prepared:
         """The encoded tile, once it is computed, from or for `fields`."""
         return self._retry(lambda: jax.block_until_ready(self._field(*tile)))
 
+    def has(self, tile: Tile) -> bool:
+        """Whether the encoded tile is kept."""
+        return tile in self._fields
+
     def padded_size(self, tile: Tile) -> Size:
         """Height and width of the array that stands for the tile on the device."""
         lengths = (tile.rows[1], tile.cols[1])

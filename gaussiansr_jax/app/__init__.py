@@ -1,0 +1,1 @@
+"""The page in the browser: zoom into a picture, compare, enlarge it, look at its Gaussians."""
