@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING
 from gaussiansr_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from gaussiansr_jax.loading import load
+    from gaussiansr_jax.loading import load, push_to_hub
     from gaussiansr_jax.models import build
     from gaussiansr_jax.upscaling.upscaler import Upscaler
     from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
-__all__ = ["DEFAULT_WEIGHTS", "Upscaler", "UserError", "__version__", "build", "load"]
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "Upscaler",
+    "UserError",
+    "__version__",
+    "build",
+    "load",
+    "push_to_hub",
+]
 __version__ = "0.2.0"
 
 _LAZY = {
@@ -25,6 +33,7 @@ _LAZY = {
     "Upscaler": "upscaling.upscaler",
     "build": "models",
     "load": "loading",
+    "push_to_hub": "loading",
 }
 
 

@@ -1,7 +1,9 @@
 """Weights files: one safetensors with the model's config inside rebuilds the model."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +20,39 @@ from gaussiansr_jax.files import atomic_write
 DEFAULT_WEIGHTS = "gaussiansr-direct-edsr-baseline"
 FORMAT = "gaussiansr-jax"
 SHIPPED = Path(__file__).parent / "shipped"
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": jnp.bfloat16}
 
 Params = dict[str, Any]
 Loaded = tuple[Params, dict, dict]
 
 
-def save(path: str | os.PathLike, params: Params, config: dict, facts: dict) -> None:
+def save(
+    path: str | os.PathLike, params: Params, config: dict, facts: dict, dtype: str = "float32"
+) -> None:
     """Writes parameters, config and training facts to one safetensors file, atomically.
 
     Args:
-      path: the file; its folder is made if need be.
+      path: the file; its folder is created if missing.
       params: nested dict of arrays; stored under names joined by "/".
       config: what `models.build` takes; a plain dict or a ConfigDict.
-      facts: anything JSON can hold: data, steps, scores, licence.
+      facts: anything JSON can hold: data, steps, scores, licence. "about" is one line that says
+        what the model is good for.
+      dtype: "float32", "float16" or "bfloat16", of the numbers in the file. `load` gives float32.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: the file cannot be written, or a number is too large for `dtype`.
     """
+    if dtype not in DTYPES:
+        raise UserError(f"weights cannot be stored as {dtype!r}; choose from {', '.join(DTYPES)}")
     flat = flax.traverse_util.flatten_dict(dict(params), sep="/")
-    # safetensors stores an array's memory as it lies, so that a strided view would come out wrong.
-    tensors = {name: np.asarray(jax.device_get(value), order="C") for name, value in flat.items()}
+    tensors = {}
+    for name, value in flat.items():
+        # safetensors stores an array's memory as it lies: a strided view would come out wrong.
+        array = np.asarray(jax.device_get(value), order="C")
+        with np.errstate(over="ignore"):
+            tensors[name] = array.astype(DTYPES[dtype])
+        if np.isfinite(array).all() and not np.isfinite(tensors[name]).all():
+            raise UserError(f"{path}: {name} has a number too large for {dtype}; use float32")
     metadata = {
         "format": FORMAT,
         "config": json.dumps(_plain(config), sort_keys=True),
@@ -51,35 +66,82 @@ def load(path: str | os.PathLike) -> Loaded:
     """Reads a file of `save` and checks that the parameters fit the model of its config.
 
     Returns:
-      params (nested dict of numpy arrays), config, facts.
+      params (nested dict of float32 numpy arrays), config, facts.
 
     Raises:
       UserError: no such file, not a weights file of this project, damaged, or of another model.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no weights file {path}; give a file that exists or one of {shipped()}")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise UserError(
-                    f"{path} is a safetensors file, but not one of {FORMAT}; "
-                    "convert a PyTorch checkpoint with `python -m gaussiansr_jax port`"
-                )
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        config, facts = json.loads(metadata["config"]), json.loads(metadata["facts"])
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"{path} is damaged or not a weights file ({error}); get it anew"
-        ) from error
+    flat, metadata = read_safetensors(path)
+    config, facts = _described(metadata, path)
+    flat = {name: array.astype(np.float32) for name, array in flat.items()}
     params = flax.traverse_util.unflatten_dict(flat, sep="/")
     check(params, config, str(path))
     return params, config, facts
 
 
+def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays and the metadata of any safetensors file.
+
+    Raises:
+      UserError: no such file, or it is damaged.
+    """
+    with _opened(path) as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return arrays, file.metadata() or {}
+
+
+def describe(path: str | os.PathLike) -> tuple[dict, dict]:
+    """Config and facts of a weights file, without reading its numbers.
+
+    Raises:
+      UserError: as `load`.
+    """
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    return _described(metadata, Path(path))
+
+
+def is_ours(path: str | os.PathLike) -> bool:
+    """Whether a safetensors file is one of `save`.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    with _opened(path) as file:
+        return (file.metadata() or {}).get("format") == FORMAT
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Any]:
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no weights file {path}; name a file that exists, or a shipped model")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            yield file
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged or not a weights file ({error}); download it again"
+        ) from error
+
+
+def _described(metadata: dict[str, str], path: Path) -> tuple[dict, dict]:
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} is a safetensors file, but not one of {FORMAT}")
+    try:
+        config, facts = json.loads(metadata["config"]), json.loads(metadata["facts"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); download it again") from error
+    if not isinstance(config, dict) or not isinstance(facts, dict):
+        raise UserError(f"{path} is damaged (its config is not a dict); download it again")
+    return config, facts
+
+
 def check(params: Params, config: dict, source: str) -> None:
     """Compares names and shapes with those of the model that `config` describes.
+
+    Every number must be finite: one that is not makes a whole picture black.
 
     Args:
       params: nested dict of arrays.
@@ -87,7 +149,7 @@ def check(params: Params, config: dict, source: str) -> None:
       source: where the parameters come from, for the message.
 
     Raises:
-      UserError: a parameter is missing, unknown or of another shape.
+      UserError: a parameter is missing, unknown, of another shape or not finite.
     """
     from gaussiansr_jax import models
 
@@ -110,11 +172,18 @@ def check(params: Params, config: dict, source: str) -> None:
             f"{source} holds the weights of another model than its config says: "
             f"{faults[0]}{rest}; use a file that belongs to this model"
         )
+    for name, array in flax.traverse_util.flatten_dict(params, sep="/").items():
+        check_finite(array, name, source)
 
 
-def shipped() -> str:
-    """The names of the weights inside the package, for messages."""
-    return ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors"))) or "none"
+def check_finite(array: np.ndarray, name: str, source: str) -> None:
+    """Raises `UserError` if a tensor holds a number that is not finite."""
+    bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+    if bad:
+        raise UserError(
+            f"{source}: {bad} of the {array.size} numbers of {name} are NaN or infinite, so every "
+            "picture would be damaged; use another checkpoint"
+        )
 
 
 def _plain(tree: Any) -> Any:

@@ -9,6 +9,7 @@ import safetensors.numpy
 import tiny_model
 
 from gaussiansr_jax import UserError, loading, weights
+from gaussiansr_jax.training import checkpoints
 
 
 def test_round_trip(tmp_path):
@@ -79,20 +80,87 @@ def test_files_that_are_no_weights(tmp_path):
     path.write_bytes(safetensors.numpy.save({"a": np.zeros(3)}))
     with pytest.raises(UserError, match="not one of gaussiansr-jax"):
         weights.load(path)
+    metadata = {"format": "gaussiansr-jax", "config": "[]", "facts": "{}"}
+    path.write_bytes(safetensors.numpy.save({"a": np.zeros(3)}, metadata))
+    with pytest.raises(UserError, match="config is not a dict"):
+        weights.load(path)
+
+
+@pytest.mark.parametrize("config", [{}, {"head": tiny_model.CONFIG["head"]}])
+def test_a_config_without_an_encoder(tmp_path, config):
+    path = tiny_model.save(tmp_path / "w.safetensors", config)
+    with pytest.raises(UserError, match="the model config has no encoder; give"):
+        loading.load(path)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_in_the_file(tmp_path, dtype):
+    small, whole = tmp_path / "small.safetensors", tiny_model.save(tmp_path / "w.safetensors")
+    weights.save(small, tiny_model.params(), tiny_model.CONFIG, {}, dtype)
+    params, config, _ = weights.load(small)
+    assert config == tiny_model.CONFIG
+    for ours, given in zip(
+        jax.tree.leaves(params), jax.tree.leaves(tiny_model.params()), strict=True
+    ):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, given, rtol=2**-8, atol=1e-6)
+    numbers = sum(x.size for x in jax.tree.leaves(params))
+    assert whole.stat().st_size - small.stat().st_size == pytest.approx(2 * numbers, abs=400)
+
+
+def test_half_precision_that_overflows(tmp_path):
+    params = copy.deepcopy(tiny_model.params())
+    params["head"]["rho"][0] = 1e5
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(UserError, match="head/rho has a number too large for float16"):
+        weights.save(path, params, tiny_model.CONFIG, {}, "float16")
+    with pytest.raises(UserError, match="cannot be stored as 'int8'"):
+        weights.save(path, params, tiny_model.CONFIG, {}, "int8")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_numbers_that_are_not_finite(tmp_path, number):
+    params = copy.deepcopy(tiny_model.params())
+    params["encoder"]["conv_in"]["bias"][2] = number
+    weights.save(tmp_path / "w.safetensors", params, tiny_model.CONFIG, {})
+    with pytest.raises(UserError, match=r"1 of the 8 numbers of encoder/conv_in/bias are NaN or"):
+        loading.resolve(tmp_path / "w.safetensors")
+
+
+def test_a_run_whose_numbers_are_not_finite(tmp_path):
+    params = copy.deepcopy(tiny_model.params())
+    params["head"]["rho"][0] = np.nan
+    checkpoints.write_config(tmp_path, {"model": tiny_model.CONFIG})
+    weights.save(tmp_path / "model.safetensors", params, tiny_model.CONFIG, {})
+    with pytest.raises(UserError, match="1 of the 9 numbers of head/rho are NaN or infinite"):
+        loading.resolve(tmp_path)
+
+
+def test_each_shipped_model_says_what_it_is_good_for():
+    models = loading.shipped()
+    assert weights.DEFAULT_WEIGHTS in [model.name for model in models]
+    assert all(len(model.about) > 20 for model in models)
 
 
 def test_resolve(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
-    tiny_model.save(tmp_path / "tiny.safetensors")
-    for name in ("tiny", tmp_path / "tiny.safetensors"):
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    file = tiny_model.save(tmp_path / "shipped" / "tiny.safetensors")
+    (tmp_path / "no ending").write_bytes(file.read_bytes())
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "model.safetensors").write_bytes(file.read_bytes())
+    for name in ("tiny", file, tmp_path / "no ending", "snapshot"):
         assert loading.resolve(name)[1] == tiny_model.CONFIG
-    with pytest.raises(UserError, match="no weights named 'huge'; shipped are tiny"):
-        loading.resolve("huge")
-    with pytest.raises(UserError, match=r"no weights file other\.safetensors"):
-        loading.resolve("other.safetensors")
+    for name in ("huge", "other.safetensors", "../tiny"):
+        with pytest.raises(UserError, match=rf"no model named '{name}'; .* models \(tiny\)"):
+            loading.resolve(name)
     (tmp_path / "run").mkdir()
-    with pytest.raises(UserError, match="no folder of a training run"):
+    with pytest.raises(UserError, match="is not a training run"):
         loading.resolve(tmp_path / "run")
-    (tmp_path / "a.pth").write_bytes(b"no checkpoint")
-    with pytest.raises(UserError, match=r"a\.pth"):
-        loading.resolve(tmp_path / "a.pth")
+    (tmp_path / "photo.safetensors").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UserError, match=r"photo\.safetensors: not .* starts with .*PNG"):
+        loading.resolve(tmp_path / "photo.safetensors")
+    (tmp_path / "empty.pth").write_bytes(b"")
+    with pytest.raises(UserError, match="is empty; download it again"):
+        loading.resolve(tmp_path / "empty.pth")

@@ -2,7 +2,6 @@
 
 import collections
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,22 @@ import numpy as np
 
 from gaussiansr_jax import models, weights
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.porting import architectures, tables, torch_file, torch_writer
+from gaussiansr_jax.porting import (
+    architectures,
+    recognition,
+    tables,
+    torch_file,
+    torch_writer,
+)
 
 StateDict = collections.OrderedDict[str, np.ndarray]
 
 
-def load(path: str | Path) -> tuple[dict, dict, dict]:
-    """Reads an official checkpoint of GaussianSR or LIIF.
+def load(path: str | Path) -> weights.Loaded:
+    """Reads an official checkpoint of GaussianSR or LIIF, in whatever wrapping.
 
     Args:
-      path: the .pth file.
+      path: a file of `torch.save`, or of safetensors with PyTorch's names; any ending.
 
     Returns:
       params, config and facts, as `weights.load` gives them.
@@ -32,39 +37,33 @@ def load(path: str | Path) -> tuple[dict, dict, dict]:
       UserError: the file cannot be read, or it does not hold just the tensors of such a model.
     """
     path = Path(path)
-    checkpoint = torch_file.read(path)
-    spec, tensors = _model(checkpoint, str(path))
-    config = architectures.config_of(spec, str(path))
-    params = from_state_dict(tensors, config, str(path))
+    value = _read(path)
+    found = recognition.choose(value, str(path))
+    if found.spec is None:
+        config = recognition.config_of(found.tensors, str(path))
+    else:
+        config = architectures.config_of(found.spec, str(path))
+    params = from_state_dict(found.tensors, config, str(path))
+    epoch = value.get("epoch") if isinstance(value, Mapping) else None
     facts = {
         "ported_from": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "model": spec["name"],
-        "epoch": checkpoint.get("epoch"),
+        "tensors": ".".join(found.path) or "all",
+        "config": "guessed by names and shapes" if found.spec is None else "stored in the file",
+        "epoch": epoch if isinstance(epoch, int) else None,
     }
     return params, config, facts
 
 
-def _model(checkpoint: Any, source: str) -> tuple[Mapping, dict[str, Any]]:
-    """The model spec, and the tensors by the names that the official code has today."""
-    spec = checkpoint.get("model") if isinstance(checkpoint, Mapping) else None
-    if not isinstance(spec, Mapping) or not isinstance(spec.get("sd"), Mapping):
-        found = f"a {type(checkpoint).__name__}"
-        if isinstance(checkpoint, Mapping):
-            found = f"a dict with {', '.join(map(repr, list(checkpoint)[:4])) or 'nothing'}"
-        raise UserError(
-            f"{source}: {found}, and not a checkpoint of GaussianSR or LIIF, which has "
-            "'model' with 'name', 'args' and 'sd' in it"
-        )
-    tensors = {}
-    for name, tensor in spec["sd"].items():
-        if not isinstance(tensor, torch_file.TorchTensor):
-            raise UserError(f"{source}: {name} is a {type(tensor).__name__} and not a tensor")
-        plain = re.sub(r"^fc\.", "dec.", name.removeprefix("module."))
-        if plain in tensors:
-            raise UserError(f"{source}: {plain} is there twice, under two names")
-        tensors[plain] = tensor
-    return spec, tensors
+def _read(path: Path) -> Any:
+    """What a file holds: dicts, and tensors or arrays."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if content[8:10] == b'{"':
+        return weights.read_safetensors(path)[0]
+    return torch_file.parse(content, path)
 
 
 def from_state_dict(tensors: Mapping[str, Any], config: Mapping[str, Any], source: str) -> dict:
@@ -76,7 +75,7 @@ def from_state_dict(tensors: Mapping[str, Any], config: Mapping[str, Any], sourc
       source: the file, for messages.
 
     Raises:
-      UserError: a tensor is unknown, missing, or of another shape or type; it is named.
+      UserError: a tensor is unknown, missing, of another shape or type, or not finite; it is named.
     """
     shapes = _shapes(config)
     # Arrays without memory of their own tell the shapes in the official layout.
@@ -99,6 +98,7 @@ def from_state_dict(tensors: Mapping[str, Any], config: Mapping[str, Any], sourc
         array = tensor.read() if isinstance(tensor, torch_file.TorchTensor) else np.asarray(tensor)
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise UserError(f"{source}: {row.theirs} has the type {array.dtype}, not floats")
+        weights.check_finite(array, row.theirs, source)
         converted = row.transform.ours(array.astype(np.float32))
         flat |= zip(row.ours, map(np.ascontiguousarray, converted), strict=True)
     return flax.traverse_util.unflatten_dict(flat, sep="/")
@@ -129,13 +129,6 @@ def write_pytorch(path: str | Path, params: Mapping, config: Mapping, source: st
     """
     spec = architectures.spec_of(config, source) | {"sd": to_state_dict(params, config)}
     torch_writer.write(path, {"model": spec})
-
-
-def convert(source: str | Path, target: str | Path) -> dict:
-    """Ports the checkpoint `source` to our weights file `target`; returns the config."""
-    params, config, facts = load(source)
-    weights.save(target, params, config, facts)
-    return config
 
 
 def _rows(config: Mapping, names: Iterable[str]) -> list[tables.Row]:

@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.porting import torch_file, torch_writer
 
-SAVED = Path(__file__).parent / "data" / "saved-by-pytorch.pth"  # by torch.save of PyTorch 2.13
+DATA = Path(__file__).parent / "data"
+SAVED = DATA / "saved-by-pytorch.pth"  # by torch.save of PyTorch 2.13
+# By PyTorch 1.12 in the format from before 1.6, with a numpy number and a Namespace in it.
+SAVED_BEFORE_1_6 = DATA / "saved-by-pytorch-before-1.6.pt"
 
 
 def archive(path, data, compression=zipfile.ZIP_STORED):
@@ -48,7 +51,7 @@ LEGACY = (
 )
 
 
-def test_reads_what_pytorch_saved_before_1_6(tmp_path):
+def test_a_legacy_file_that_is_cut_off(tmp_path):
     (tmp_path / "a.pt").write_bytes(LEGACY)
     value = torch_file.read(tmp_path / "a.pt")
     np.testing.assert_array_equal(value["x"].read(), [[0, 1], [2, 3]])
@@ -57,8 +60,9 @@ def test_reads_what_pytorch_saved_before_1_6(tmp_path):
         torch_file.read(tmp_path / "a.pt")["x"].read()
 
 
-def test_reads_what_pytorch_saved():
-    value = torch_file.read(SAVED)
+@pytest.mark.parametrize("file", [SAVED, SAVED_BEFORE_1_6], ids=["zip", "legacy"])
+def test_reads_what_pytorch_saved(file):
+    value = torch_file.read(file)
     base = np.arange(12, dtype=np.float32).reshape(3, 4)
     np.testing.assert_array_equal(value["transposed"].read(), base.T)
     np.testing.assert_array_equal(value["row"].read(), base[1])
