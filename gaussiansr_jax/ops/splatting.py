@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from gaussiansr_jax.ops.coordinates import nearest_index
@@ -226,8 +227,8 @@ def splat_grid(
     """`splat` at every point of the grid ys × xs.
 
     Except on GPUs, `xs` must rise by at most one LR pixel (scale >= 1) where the LR image is wider
-    than the grid; larger steps give NaN there. It is differentiable in the Gaussians and the
-    footprint, not in the positions.
+    than the grid; larger steps give NaN there. It is differentiable in all arrays; the gradient
+    in the positions is computed in plain JAX on GPUs, too.
     """
     planes = kernel_planes(gaussians, footprint, normalized)
     return planes_on_grid(planes, ys, xs, radius, normalized, size)
@@ -305,8 +306,18 @@ def _forward(planes, ys, xs, near_y, near_x, radius, normalized):
     )
 
 
-def _backward(radius, normalized, residual, gradient):
+def _forward_rule(planes, ys, xs, near_y, near_x, radius, normalized):
+    """`_forward`; its arguments tell whether anybody differentiates by them."""
+    values = [argument.value for argument in (planes, ys, xs, near_y, near_x)]
+    field, residual = _forward(*values, radius, normalized)
+    return field, (residual, () if ys.perturbed or xs.perturbed else None)
+
+
+def _backward(radius, normalized, residuals, gradient):
     static = {"radius": radius, "normalized": normalized}
+    residual, by_positions = residuals
+    if isinstance(gradient, SymbolicZero):
+        gradient = jnp.zeros(gradient.shape, gradient.dtype)
 
     def on_gpu(residual, gradient):
         return pallas_splatting.backward(*residual, gradient, **static)
@@ -317,10 +328,21 @@ def _backward(radius, normalized, residual, gradient):
         return pull_back(gradient)[0]
 
     planes = jax.lax.platform_dependent(residual, gradient, cuda=on_gpu, default=elsewhere)
-    return planes, None, None, None, None
+    if by_positions is None:
+        return planes, None, None, None, None
+    return planes, *_position_gradients(*residual[:5], gradient, **static), None, None
 
 
-_field_on_grid.defvjp(_forward, _backward)
+def _position_gradients(planes, ys, xs, near_y, near_x, gradient, *, radius, normalized):
+    """Gradients by `ys` and `xs`; the nearest LR pixels are piecewise constant in them."""
+
+    def field(ys, xs):
+        return _by_rows(planes, ys, xs, near_y, near_x, radius=radius, normalized=normalized)
+
+    return jax.vjp(field, ys, xs)[1](gradient)
+
+
+_field_on_grid.defvjp(_forward_rule, _backward, symbolic_zeros=True)
 
 
 def _by_rows(

@@ -91,6 +91,61 @@ def test_grid_equals_scattered_values_and_gradients(normalized):
     chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("normalized", [False, True])
+def test_gradients_of_the_grid_by_its_positions(normalized):
+    # The window covers the image, so that the oracle has the same gradients.
+    ys, xs = jnp.linspace(-0.7, HEIGHT - 0.3, 5), jnp.linspace(-0.4, WIDTH - 0.6, 7)
+    weight = jax.random.normal(jax.random.key(5), (5, 7, 3))
+
+    def grid(gaussians, ys, xs, footprint):
+        return splatting.splat_grid(gaussians, ys, xs, footprint, 6, normalized)
+
+    def dense(gaussians, ys, xs, footprint):
+        queries = grid_queries(ys, xs).reshape(-1, 2)
+        field = splatting.splat_dense(gaussians, queries, footprint, normalized)
+        return field.reshape(5, 7, 3)
+
+    ours, oracle = [
+        jax.jit(jax.grad(lambda *x: jnp.sum(weight * f(*x)), (0, 1, 2, 3)))(  # noqa: B023
+            random_field(), ys, xs, FOOTPRINT
+        )
+        for f in (grid, dense)
+    ]
+    chex.assert_trees_all_close(ours, oracle, rtol=1e-3, atol=1e-4)
+    assert jnp.abs(ours[1]).min() > 1e-3 and jnp.abs(ours[2]).min() > 1e-3
+    # By one of the axes alone, and of one image in a batch.
+    alone = jax.grad(lambda xs: jnp.sum(weight * grid(random_field(), ys, xs, FOOTPRINT)))(xs)
+    chex.assert_trees_all_close(alone, ours[2], rtol=1e-4, atol=1e-5)
+    batched = jax.vmap(
+        jax.grad(lambda ys: jnp.sum(weight * grid(random_field(), ys, xs, FOOTPRINT)))
+    )(jnp.stack([ys, ys + 0.1]))
+    chex.assert_trees_all_close(batched[0], ours[1], rtol=1e-4, atol=1e-5)
+
+
+def test_training_does_not_pay_for_gradients_by_positions(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("nobody asked for gradients by positions")
+
+    monkeypatch.setattr(splatting, "_position_gradients", refuse)
+    ys, xs = jnp.linspace(0, 2, 5), jnp.linspace(0, 2, 5)
+    batch = jax.tree.map(lambda v: v[None], random_field())
+
+    @jax.jit
+    @jax.grad
+    def gradient(batch, ys, xs):
+        @jax.checkpoint
+        @jax.vmap
+        def field(gaussians, ys, xs):
+            return splatting.splat_grid(gaussians, ys, xs, FOOTPRINT, 1, True)
+
+        def step(total, _):
+            return total + jnp.sum(field(batch, ys, xs)), None
+
+        return jax.lax.scan(step, 0.0, length=2)[0]
+
+    chex.assert_tree_all_finite(gradient(batch, ys[None], xs[None]))
+
+
 @pytest.mark.parametrize("start", [-0.4, 1.3, WIDTH - 2.2])
 def test_part_of_a_wide_field(start):
     # The grid sees fewer columns than there are.
