@@ -28,8 +28,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--weights",
         default=DEFAULT_WEIGHTS,
-        help="a shipped name, a .safetensors file, a training folder or a PyTorch .pth "
-        "(default: %(default)s)",
+        help="a shipped model, a weights file, a training run, a PyTorch checkpoint or "
+        "hf:owner/name on the Hugging Face hub (default: %(default)s)",
     )
     parser.add_argument("--data", nargs="+", required=True, help="folders of ground truth images")
     parser.add_argument("--scales", nargs="+", type=float, default=[2, 3, 4, 6, 8])

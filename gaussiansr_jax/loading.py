@@ -102,7 +102,7 @@ def shipped() -> list[ShippedModel]:
 
 def _read_folder(folder: Path) -> weights.Loaded:
     exported = folder / hub.FILE
-    if not (folder / "checkpoints").is_dir() and exported.is_file():
+    if exported.is_file():
         return _read_file(exported)
     with needs_extra("a training run", "train"):
         from gaussiansr_jax.training import checkpoints  # Orbax takes long to import

@@ -280,8 +280,14 @@ def test_help_lists_the_commands(capsys):
     assert all(command in text for command in __main__.COMMANDS)
 
 
+def test_the_list_of_models(capsys):
+    __main__.main(["models"])
+    text = capsys.readouterr().out
+    assert f"{weights.DEFAULT_WEIGHTS} (the default)" in text and "hf:owner/name" in text
+
+
 def test_default_weights_are_a_shipped_name():
-    assert weights.DEFAULT_WEIGHTS in weights.shipped().split(", ")
+    assert weights.DEFAULT_WEIGHTS in [model.name for model in loading.shipped()]
     _, config, _ = loading.resolve(weights.DEFAULT_WEIGHTS)
     assert config["head"]["name"] == "direct"
 

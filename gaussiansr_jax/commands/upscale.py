@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         default=DEFAULT_WEIGHTS,
-        help="a shipped name, a .safetensors file, a training folder or a PyTorch .pth "
-        "(default: %(default)s)",
+        help="a shipped model, a weights file, a training run, a PyTorch checkpoint or "
+        "hf:owner/name on the Hugging Face hub (default: %(default)s)",
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="computation type")
     parser.add_argument(
