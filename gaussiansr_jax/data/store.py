@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -119,7 +119,8 @@ def new_tiles(store: Store, key: str, shape: tuple[int, ...]) -> Iterator[NewTil
             f"{error.strerror or error}; set pool_cache to a folder with room"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or not even its folder
+            temporary.unlink()
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> np.memmap:

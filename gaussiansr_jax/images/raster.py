@@ -1,5 +1,6 @@
 """What Pillow reads: PNG, JPEG, WebP, AVIF, BMP, GIF and more; 16 bits by imagecodecs."""
 
+import os
 from typing import IO
 
 import imagecodecs
@@ -11,14 +12,49 @@ from gaussiansr_jax.images import metadata
 from gaussiansr_jax.images.decoding import Channels
 
 _ORIENTATION = 0x0112
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _GREY = ("1", "L", "LA", "La")
 _JPEG2000_START, _JPEG2000_DEPTH = b"\xff\x4f\xff\x51", 42  # SOC, SIZ; place of the first Ssiz
 
 
 def orientation(image: Image.Image) -> int:
     """The EXIF tag Orientation, 1 to 8."""
-    value = image.getexif().get(_ORIENTATION, 1)
+    return _orientation_in(image.getexif())
+
+
+def orientation_in_header(image: Image.Image, file: IO[bytes]) -> int:
+    """As `orientation`, without decoding the pixels.
+
+    Pillow decodes a whole PNG file to find EXIF data behind the pixels.
+
+    Args:
+      image: what `Image.open` returned.
+      file: where it is read from.
+    """
+    if image.format != "PNG" or _metadata_behind_pixels(file):
+        return orientation(image)
+    return _orientation_in(Image.Image.getexif(image))
+
+
+def _orientation_in(exif: Image.Exif) -> int:
+    value = exif.get(_ORIENTATION, 1)
     return value if value in range(1, 9) else 1
+
+
+def _metadata_behind_pixels(file: IO[bytes]) -> bool:
+    """Whether a PNG file has chunks with metadata after its first pixels."""
+    place, pixels = file.tell(), False
+    try:
+        file.seek(len(_PNG_START))
+        while len(header := file.read(8)) == 8:
+            length, kind = int.from_bytes(header[:4]), header[4:]
+            if pixels and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            pixels |= kind == b"IDAT"
+            file.seek(length + 4, os.SEEK_CUR)
+        return False
+    finally:
+        file.seek(place)
 
 
 def decode(image: Image.Image, file: IO[bytes], name: str) -> Channels:

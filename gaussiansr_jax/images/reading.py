@@ -84,7 +84,7 @@ def read_size(source: Source) -> tuple[int, int]:
                 size, orientation = (page.imagelength, page.imagewidth), tiff.orientation(page)
         else:
             with _pillow(file, name) as image:
-                size, orientation = image.size[::-1], raster.orientation(image)
+                size, orientation = image.size[::-1], raster.orientation_in_header(image, file)
         return size[::-1] if orientation > 4 else size
 
 

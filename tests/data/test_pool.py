@@ -1,15 +1,19 @@
 """Images to tiles, held-out splits, and what is said about files that cannot be used."""
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gaussiansr_jax.data import store as store_module
 from gaussiansr_jax.data.held_out import center_crops, split_images
 from gaussiansr_jax.data.pool import build_pool
 from gaussiansr_jax.data.sources import ImageRef, find_images
+from gaussiansr_jax.data.store import Store
 from gaussiansr_jax.errors import UserError
 
 
@@ -119,3 +123,78 @@ def test_center_crops(tmp_path):
 def test_the_sample_photographs_make_a_pool():
     pool = build_pool(find_images("samples"), tile_size=256, min_size=192)
     assert len(pool.tiles) > 50 and pool.sizes.min() >= 192
+
+
+def test_bad_images_are_skipped_if_so_set(tmp_path, capsys):
+    good = [save(tmp_path / f"good{i}.png", picture(40, 40, i)) for i in range(2)]
+    cut, small = (
+        save(tmp_path / "cut.png", picture(64, 64)),
+        save(tmp_path / "s.png", picture(9, 9)),
+    )
+    cut.write_bytes(cut.read_bytes()[:4000])
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    files = refs(good[0], cut, small, text, good[1])
+    pool = build_pool(files, tile_size=32, min_size=16, skip=True)
+    expected = build_pool(refs(*good), tile_size=32, min_size=16)
+    np.testing.assert_array_equal(pool.tiles, expected.tiles)
+    np.testing.assert_array_equal(pool.sizes, expected.sizes)
+    said = capsys.readouterr().err
+    assert "text.png" in said and "s.png (9x9)" in said and "cut.png (" in said
+    assert center_crops(files, 12, skip=True).shape == (2, 12, 12, 3)
+    with pytest.raises(UserError, match=r"1 image cannot be read: .*cut.png .*; no image is left"):
+        build_pool(refs(cut), tile_size=32, min_size=16, skip=True)
+
+
+def test_tiles_on_the_disk_are_written_once(tmp_path, capsys):
+    files = [save(tmp_path / f"{i}.png", picture(40, 50, i)) for i in range(3)]
+    store = Store(True, str(tmp_path / "cache"))
+
+    def build(tile_size=32):
+        images = find_images(f"folder:{tmp_path}")
+        return build_pool(images, tile_size, 16, store=store), capsys.readouterr().err
+
+    (first, wrote), (second, read) = build(), build()
+    plain = build_pool(find_images(f"folder:{tmp_path}"), 32, 16)
+    for pool in (first, second):
+        assert isinstance(pool.tiles, np.memmap)
+        np.testing.assert_array_equal(pool.tiles, plain.tiles)
+    (file,) = (tmp_path / "cache").iterdir()
+    assert f"writing 0.00 GB of tiles to {file}" in wrote and f"tiles: {file}" in read
+    assert "decoding" not in read
+    # A changed image or setting gives another file.
+    save(files[0], picture(40, 50, 9))
+    changed, wrote = build()
+    assert "writing" in wrote and not np.array_equal(changed.tiles, first.tiles)
+    assert "writing" in build(tile_size=40)[1]
+
+
+def test_a_damaged_image_leaves_no_file_of_tiles(tmp_path):
+    file = save(tmp_path / "cut.png", picture(64, 64))
+    file.write_bytes(file.read_bytes()[:4000])
+    store = Store(True, str(tmp_path / "cache"))
+    with pytest.raises(UserError, match=r"cut.png \("):
+        build_pool(find_images(f"folder:{tmp_path}"), 32, 16, store=store)
+    assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="not on this system")
+def test_too_little_room_on_the_disk_is_one_sentence(tmp_path, monkeypatch):
+    files = refs(save(tmp_path / "a.png", picture(40, 50)))
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match="No space left on device; set pool_cache to a folder"):
+        build_pool(files, 32, 16, store=Store(True, str(tmp_path / "cache")))
+    assert not list((tmp_path / "cache").iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .* of tiles to"):
+        build_pool(files, 32, 16, store=Store(True, str(tmp_path / "file" / "below")))
+
+
+def test_memory_decides_where_tiles_lie(monkeypatch):
+    monkeypatch.setattr(store_module, "available_bytes", lambda: 1000)
+    assert Store().takes_disk(900) and not Store().takes_disk(700)
+    assert Store(True).takes_disk(1) and not Store(False).takes_disk(10**9)
