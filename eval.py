@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from gaussiansr_jax import images, loading
+from gaussiansr_jax.commands.progress import progress
 from gaussiansr_jax.commands.startup import start_jax
 from gaussiansr_jax.errors import UserError, run_cli
 from gaussiansr_jax.evaluation import protocol, report
@@ -41,6 +41,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", help="write all scores to this file")
     parser.add_argument("--markdown", help="write the table to this file")
     parser.add_argument("--per-image", action="store_true", help="a line for each image, too")
+    parser.add_argument(
+        "--unrounded",
+        action="store_true",
+        help="score the model and bicubic as computed; by default both are rounded to 8 bits, as "
+        "the literature does",
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="computation type")
     parser.add_argument(
         "--self-ensemble",
@@ -73,13 +79,14 @@ def main(argv: list[str] | None = None) -> None:
     def upscale(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return upscaler.upscale(lr.astype(np.float32) / 255, size=size)
 
+    values = protocol.EXACT if args.unrounded else protocol.ROUNDED
     results: dict = {}
     try:
         for name, files in folders.items():
             for scale in args.scales:
-                progress = partial(tqdm, desc=f"{name} x{scale:g}", unit="image", leave=False)
+                shown = partial(progress, title=f"{name} x{scale:g}")
                 scores = protocol.evaluate_folder(
-                    upscale, files, scale, images.read_rgb, lr_of[name, scale], progress
+                    upscale, files, scale, images.read_rgb, lr_of[name, scale], shown, values
                 )
                 results.setdefault(name, {})[f"{scale:g}"] = scores
     finally:
@@ -88,13 +95,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _write(results: dict, args: argparse.Namespace) -> None:
-    print(report.table(results, args.per_image))
+    table = f"{report.table(results, args.per_image)}\n\n{report.explain(args.unrounded)}\n"
+    print(table, end="")
     if args.json:
         with atomic_write(args.json) as file:
             file.write_text(json.dumps(report.plain(results), indent=2, allow_nan=False) + "\n")
     if args.markdown:
         with atomic_write(args.markdown) as file:
-            file.write_text(report.table(results, args.per_image) + "\n")
+            file.write_text(table)
 
 
 def _name(folder: str) -> str:

@@ -201,7 +201,7 @@ def test_eval_json(evaluate, tmp_path, capsys):
     truth = tiny_model.photo(33, 37, 1)[:32, :36]
     lr = imresize.resize_matlab(truth, (16, 18))
     upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
-    outputs = {"": upscaler.upscale(np.float32(lr) / 255, 2)}
+    outputs = {"": np.rint(np.float64(upscaler.upscale(np.float32(lr) / 255, 2)) * 255) / 255}
     outputs["bicubic_"] = imresize.resize_matlab(lr, (32, 36)) / 255
     for name, output in outputs.items():
         luma = (output - truth / 255) @ [65.481, 128.553, 24.966]
@@ -210,7 +210,13 @@ def test_eval_json(evaluate, tmp_path, capsys):
         np.testing.assert_allclose(found, psnr, rtol=1e-6)
     table = files["markdown"].read_text()
     assert table.strip() in capsys.readouterr().out
-    assert len(table.splitlines()) == 2 + 2 * 3
+    assert len(table.splitlines()) == 2 + 2 * 3 + 2
+    assert "both rounded to 8 bits" in table
+    evaluate("--data", folder, "--scales", 2, "--json", tmp_path / "exact.json", "--unrounded")
+    assert "scored as computed" in capsys.readouterr().out
+    exact = json.loads((tmp_path / "exact.json").read_text())["Tiny"]["2"]
+    for name in ("psnr_y", "bicubic_psnr_y"):
+        assert 0 < abs(exact[name] - scores["Tiny"]["2"][name]) < 0.05
 
 
 def test_eval_reads_lr_images(evaluate, tmp_path, capsys):

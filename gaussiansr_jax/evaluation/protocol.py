@@ -15,8 +15,12 @@ from jaxtyping import Float, UInt8
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.evaluation import metrics
-from gaussiansr_jax.evaluation.imresize import resize_matlab
+from gaussiansr_jax.evaluation.imresize import resize_float, resize_matlab
 from gaussiansr_jax.ops import coordinates
+
+# The model's and bicubic's output alike: rounded to 8 bits as a saved image is, which is how the
+# literature counts, or as they are computed.
+ROUNDED, EXACT = "rounded", "exact"
 
 Image8 = UInt8[np.ndarray, "H W 3"]
 # LR image in 8 bits and output size (h, w) to float output in [0, 1].
@@ -79,12 +83,31 @@ def score(output: metrics.Image, hr: Image8, scale: float) -> dict[str, float]:
 
 
 def evaluate_image(
-    upscale: Upscale, hr: Image8, scale: float, lr: Image8 | None = None
+    upscale: Upscale,
+    hr: Image8,
+    scale: float,
+    lr: Image8 | None = None,
+    values: str = ROUNDED,
 ) -> dict[str, float]:
-    """Scores of the model and, as bicubic_psnr_y and so on, of MATLAB's bicubic beside it."""
+    """Scores of the model and, as bicubic_psnr_y and so on, of MATLAB's bicubic beside it.
+
+    Args:
+      upscale: the model.
+      hr: ground truth.
+      scale: HR pixels per LR pixel.
+      lr: the LR image; by default it is made.
+      values: `ROUNDED` or `EXACT`.
+    """
     lr, hr = make_pair(hr, scale, lr)
-    ours = score(np.clip(upscale(lr, hr.shape[:2]), 0, 1), hr, scale)
-    bicubic = score(resize_matlab(lr, hr.shape[:2]) / 255, hr, scale)
+
+    def scored(output: metrics.Image) -> dict[str, float]:
+        output = np.clip(np.asarray(output, np.float64), 0, 1)
+        if values == ROUNDED:
+            output = np.rint(output * 255) / 255
+        return score(output, hr, scale)
+
+    bicubic = scored(resize_float(lr, hr.shape[:2]) / 255)
+    ours = scored(upscale(lr, hr.shape[:2]))
     return ours | {f"bicubic_{name}": value for name, value in bicubic.items()}
 
 
@@ -95,6 +118,7 @@ def evaluate_folder(
     read: Callable[[Path], Image8],
     lr_of: Callable[[Path], Path] | None = None,
     progress: Callable = iter,
+    values: str = ROUNDED,
 ) -> dict:
     """Mean scores over files, and under "images" those of each, by file name.
 
@@ -105,6 +129,7 @@ def evaluate_folder(
       read: reads one image as 8-bit RGB.
       lr_of: where the LR image of a ground truth file lies; default: it is made.
       progress: wraps the list of files, such as tqdm.
+      values: `ROUNDED` or `EXACT`.
 
     Raises:
       UserError: with the file's name, if it cannot be read or is too small.
@@ -113,7 +138,7 @@ def evaluate_folder(
     for file in progress(files):
         try:
             lr = read(lr_of(file)) if lr_of else None
-            images[file.name] = evaluate_image(upscale, read(file), scale, lr)
+            images[file.name] = evaluate_image(upscale, read(file), scale, lr, values)
         except UserError as error:
             raise UserError(f"{file.name}: {error}") from error
     names = next(iter(images.values()))

@@ -34,6 +34,13 @@ def table(results: dict, per_image: bool = False) -> str:
     return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
 
 
+def explain(exact: bool) -> str:
+    """Which values were scored, in one line."""
+    if exact:
+        return "Model and bicubic are scored as computed, not rounded to 8 bits."
+    return "Model and bicubic are both rounded to 8 bits before they are scored."
+
+
 def plain(results: dict | float) -> dict | float | None:
     """Results as JSON can hold them: the infinite PSNR of equal images becomes null."""
     if isinstance(results, dict):

@@ -17,7 +17,10 @@ Grid = tuple[Axis, Axis]  # output pixels: rows, columns
 
 def check_image(image: Any) -> np.ndarray:
     """`image` as uint8 or float32 [H, W, 3]; raises `UserError` if it is not one."""
-    image = np.asarray(image)
+    try:
+        image = np.asarray(image)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"an image must be an array of the shape [H, W, 3] ({error})") from error
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(f"an image must have the shape [H, W, 3], not {list(image.shape)}")
     if image.dtype == np.uint8:
@@ -29,23 +32,51 @@ def check_image(image: Any) -> np.ndarray:
     return image.astype(np.float32, copy=False)
 
 
+def as_scale(scale: Any) -> Scale | None:
+    """A scale as Python numbers: from NumPy or JAX, a number or a pair (y, x).
+
+    Raises:
+      UserError: it is neither.
+    """
+    if scale is None:
+        return None
+    numbers = _numbers(scale)
+    if numbers is None or len(numbers) > 2:
+        raise UserError(f"scale must be a number or a pair (y, x), not {_shown(scale)}")
+    return tuple(numbers) if len(numbers) == 2 else numbers[0]
+
+
+def as_size(size: Any) -> Size | None:
+    """A size as a pair of Python's whole numbers, from any sequence or array of two.
+
+    Raises:
+      UserError: it is not (height, width) in whole pixels.
+    """
+    if size is None:
+        return None
+    numbers = _numbers(size)
+    whole = numbers is not None and len(numbers) == 2 and np.ndim(size) == 1
+    if not whole or not all(math.isfinite(n) and n == int(n) and n >= 1 for n in numbers):
+        raise UserError(f"size must be (height, width) in whole pixels, not {_shown(size)}")
+    return int(numbers[0]), int(numbers[1])
+
+
 def requested_size(lr_size: Size, scale: Scale | None, size: Size | None) -> Size:
     """The output size; raises `UserError` unless exactly one argument is given, and it is sane."""
     if (scale is None) == (size is None):
         raise UserError("give either scale or size")
+    scale, size = as_scale(scale), as_size(size)
     if size is None:
         scales = _per_axis(scale)
     else:
-        if len(size) != 2 or any(int(n) != n or n < 1 for n in size):
-            raise UserError(f"size must be (height, width) in whole pixels, not {size}")
         scales = tuple(out / lr for out, lr in zip(size, lr_size, strict=True))
-    if len(scales) != 2 or not all(math.isfinite(s) and 1 <= s <= MAX_SCALE for s in scales):
+    if not all(math.isfinite(s) and 1 <= s <= MAX_SCALE for s in scales):
         given = f"size {size[1]}x{size[0]}" if size else f"scale {scale}"
         raise UserError(
             f"{given} is not possible for an image of {lr_size[1]}x{lr_size[0]}: "
             f"scales go from 1 to {MAX_SCALE:g}"
         )
-    return (int(size[0]), int(size[1])) if size else coordinates.output_size(lr_size, scales)
+    return size or coordinates.output_size(lr_size, scales)
 
 
 def requested_view(
@@ -67,6 +98,7 @@ def requested_view(
     Raises:
       UserError: not such a scale or size, or the view reaches beyond the image.
     """
+    scale, size = as_scale(scale), as_size(size)
     whole, slack = requested_size(lr_size, scale, size), 0
     if size is None:
         # Of an output that is not rounded the last pixel may lie half outside.
@@ -86,4 +118,19 @@ def requested_view(
 
 
 def _per_axis(scale: Scale) -> tuple[float, float]:
-    return tuple(scale) if isinstance(scale, tuple | list) else (scale, scale)
+    return scale if isinstance(scale, tuple) else (scale, scale)
+
+
+def _numbers(value: Any) -> list[float] | None:
+    """One or several numbers as floats; None for anything else, text included."""
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):  # not rectangular, or not on this host
+        return None
+    if array.dtype.kind not in "iuf" and array.dtype.name != "bfloat16":
+        return None
+    return array.astype(np.float64).ravel().tolist() if array.ndim < 2 and array.size else None
+
+
+def _shown(value: Any) -> str:
+    return " ".join(repr(value).split())[:80]

@@ -1,5 +1,7 @@
 """A model on the device: the compiled functions that all upscaling goes through."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import jax
@@ -18,6 +20,17 @@ from gaussiansr_jax.upscaling.arguments import Size
 # On a CPU small blocks waste less at the border of small images.
 _CPU_TILE, _CPU_PADDED, _CPU_BLOCK, _CPU_BLOCKS = 512, 32, 128, 1
 _ACCELERATOR_TILE, _ACCELERATOR_PADDED, _ACCELERATOR_BLOCK, _ACCELERATOR_BLOCKS = 768, 256, 512, 4
+
+
+def _in_32_bits(method: Callable) -> Callable:
+    """Whatever JAX_ENABLE_X64 says of the caller's own computations: models have 32 bits."""
+
+    @wraps(method)
+    def wrapped(*args, **options):
+        with jax.enable_x64(False):
+            return method(*args, **options)
+
+    return wrapped
 
 
 class Engine:
@@ -42,14 +55,15 @@ class Engine:
         block: int | None = None,
     ):
         """Puts the weights on the device; arguments as for `Upscaler`."""
-        cpu = jax.default_backend() == "cpu"
+        backend = _backend()
+        cpu = backend == "cpu"
         self.config = {**config, "dtype": dtype} if dtype else config
         self.tile = tile or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
         self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)
         self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
         self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
         self.model = models.build(self.config)
-        self._cudnn_layout = jax.default_backend() == "gpu"
+        self._cudnn_layout = backend == "gpu"
         self._rendering_params = jax.device_put(self.model.rendering_params(params))
         encoding = (
             _in_cudnn_layout(params, self.model.encoder.dtype) if self._cudnn_layout else params
@@ -69,19 +83,23 @@ class Engine:
         # One more: which LR pixel is nearest may be rounded otherwise on the device.
         return self.model.receptive_radius + 1
 
+    @_in_32_bits
     def encode(self, lr: np.ndarray, size: np.ndarray | None) -> Any:
         """The model's field of padded images [1, H, W, 3] whose valid size is `size` [1, 2]."""
         return self._encode(self._encoding_params, lr, size)
 
+    @_in_32_bits
     def field_bytes(self, lr: np.ndarray, size: np.ndarray | None) -> int:
         """Device memory that the result of `encode` takes."""
         field = jax.eval_shape(self._encode, self._encoding_params, lr, size)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
 
+    @_in_32_bits
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:
         """What all blocks of an output whose pixels are `cell` [1, 2] LR pixels have in common."""
         return self._at_scale(self._rendering_params, field, cell)
 
+    @_in_32_bits
     def gaussians(self, field: Any, corner: Size, size: Size) -> splatting.Gaussians:
         """The Gaussians of some LR pixels of the one image in `field`, without their values.
 
@@ -117,6 +135,7 @@ class Engine:
         positions = tiling.positions(block + 2 * self.rim, scale, first - self.rim)
         return (positions - start).astype(np.float32)
 
+    @_in_32_bits
     def render(
         self, field: Any, ys: np.ndarray, xs: np.ndarray, cell: np.ndarray, as_uint8: bool
     ) -> jax.Array:
@@ -131,6 +150,7 @@ class Engine:
         """
         return self._render(self._rendering_params, field, ys, xs, cell, as_uint8=as_uint8)
 
+    @_in_32_bits
     def render_whole(
         self, field: Any, size: Size, scale: float | None, as_uint8: bool
     ) -> jax.Array:
@@ -173,6 +193,22 @@ class Engine:
         variables = {"params": params}
         rgb = self.model.apply(variables, field, size, scale, method="render_whole")[0]
         return _quantized(rgb, as_uint8)
+
+
+def _backend() -> str:
+    """The kind of device: "cpu", "gpu" or "tpu".
+
+    Raises:
+      UserError: the one that JAX was told to use does not start.
+    """
+    try:
+        return jax.default_backend()
+    # JAX raises the second one where the first was raised before.
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"JAX cannot use the platform {jax.config.jax_platforms!r}; leave JAX_PLATFORMS out or "
+            "install what the platform needs, such as jax[cuda13]"
+        ) from error
 
 
 def _in_cudnn_layout(params: weights.Params, dtype: jnp.dtype) -> weights.Params:

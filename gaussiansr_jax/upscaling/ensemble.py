@@ -36,7 +36,7 @@ class Reflection(NamedTuple):
 
     def along(self, value: Any) -> Any:
         """What (vertical, horizontal) is for the reflected image; anything else as it is."""
-        return value[::-1] if self.transposed and isinstance(value, tuple | list) else value
+        return value[::-1] if self.transposed and isinstance(value, tuple) else value
 
 
 REFLECTIONS = [Reflection(*each) for each in itertools.product((False, True), (1, -1), (1, -1))]
@@ -63,6 +63,7 @@ class Ensemble:
 
     def render(self, scale: Scale | None = None, *, size: Size | None = None) -> np.ndarray:
         """The image at one scale or size; arguments, result and errors as `Upscaler.upscale`."""
+        scale, size = arguments.as_scale(scale), arguments.as_size(size)
         shape = (*arguments.requested_size(self._lr_size, scale, size), 3)
         # The sum, one member, and the rounded result.
         check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)

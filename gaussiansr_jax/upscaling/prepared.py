@@ -107,7 +107,8 @@ class Prepared:
             0 to 1; what it raises stops the work.
         """
         lr_size = self.image.shape[:2]
-        uniform = scale if isinstance(scale, int | float) else None
+        uniform = arguments.as_scale(scale)
+        uniform = None if isinstance(uniform, tuple) else uniform
         size = arguments.requested_size(lr_size, scale, size)
         check_memory((*size, 3), self.image.itemsize)
         if not self.engine.model.tileable:

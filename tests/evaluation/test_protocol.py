@@ -74,14 +74,28 @@ def test_folder_means_and_bicubic(tmp_path):
         assert scores[name] == scores[f"bicubic_{name}"]
 
 
-def test_scores_count_the_float_output():
+def test_model_and_bicubic_are_rounded_alike():
     hr = np.full((40, 40, 3), 100, np.uint8)
-    # Less than half a level off: rounding would hide it.
-    scores = protocol.evaluate_image(lambda _, size: np.full((*size, 3), 100.4 / 255), hr, 2)
-    assert np.isclose(scores["psnr_rgb"], 20 * np.log10(255 / 0.4))
+
+    def model(_, size):
+        # Less than half a level off: rounding hides it.
+        return np.full((*size, 3), 100.4 / 255)
+
+    assert protocol.evaluate_image(model, hr, 2)["psnr_rgb"] == np.inf
+    exact = protocol.evaluate_image(model, hr, 2, values=protocol.EXACT)
+    assert np.isclose(exact["psnr_rgb"], 20 * np.log10(255 / 0.4))
     # Beyond 1 is clipped.
     scores = protocol.evaluate_image(lambda _, size: np.full((*size, 3), 7.0), 0 * hr + 255, 2)
     assert scores["psnr_y"] == np.inf
+    # The same output has the same score, whosever it is.
+    photo = tiny_model.photo(40, 45)
+
+    def bicubic(lr, size):
+        return imresize.resize_float(lr, size) / 255
+
+    for values in (protocol.ROUNDED, protocol.EXACT):
+        scores = protocol.evaluate_image(bicubic, photo, 2, values=values)
+        assert scores["psnr_y"] == scores["bicubic_psnr_y"]
 
 
 def test_folder_names_the_bad_image(tmp_path):
