@@ -106,7 +106,9 @@ def evaluate_image(
             output = np.rint(output * 255) / 255
         return score(output, hr, scale)
 
-    bicubic = scored(resize_float(lr, hr.shape[:2]) / 255)
+    # Through unit values, halves would be rounded another way.
+    resize = resize_matlab if values == ROUNDED else resize_float
+    bicubic = scored(resize(lr, hr.shape[:2]) / 255)
     ours = scored(upscale(lr, hr.shape[:2]))
     return ours | {f"bicubic_{name}": value for name, value in bicubic.items()}
 
