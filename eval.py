@@ -1,24 +1,33 @@
 """Measures PSNR and SSIM of a model on folders of images, with bicubic interpolation beside it.
 
 python eval.py --weights gaussiansr-edsr-baseline --data Set5 B100 --scales 2 3 4 --json scores.json
+
+Several processes share a large collection, each with the same command and a folder that all see:
+
+python eval.py --data DIV8K --scales 4 --results scores --share 0/4
 """
 
 import argparse
+import hashlib
 import json
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from gaussiansr_jax import images, loading
 from gaussiansr_jax.commands.progress import progress
 from gaussiansr_jax.commands.startup import start_jax
+from gaussiansr_jax.distributed import Share, parse_share
 from gaussiansr_jax.errors import UserError, run_cli
-from gaussiansr_jax.evaluation import protocol, report
+from gaussiansr_jax.evaluation import protocol, report, scores
 from gaussiansr_jax.files import atomic_write
 from gaussiansr_jax.upscaling.arguments import MAX_SCALE
+from gaussiansr_jax.upscaling.upscaler import Upscaler
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
 
@@ -53,6 +62,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="average over the eight reflections of each image: a little better, 8 times the work",
     )
+    parser.add_argument(
+        "--results",
+        metavar="DIR",
+        help="keep the scores of each image in this folder: a restart skips what is there",
+    )
+    parser.add_argument(
+        "--share",
+        metavar="I/N",
+        help="with --results: measure one of N equal shares, counted from 0, as 0/4; 'auto' asks "
+        "Slurm, Open MPI or Kubernetes. The process that ends last prints the table of all",
+    )
     return parser.parse_args(argv)
 
 
@@ -67,6 +87,9 @@ def main(argv: list[str] | None = None) -> None:
     for scale in args.scales:
         if not (math.isfinite(scale) and 1 <= scale <= MAX_SCALE):
             raise UserError(f"scale {scale:g} is out of range: scales go from 1 to 30")
+    share = parse_share(args.share, os.environ)
+    if args.share and not args.results:
+        raise UserError("--share needs --results DIR, the folder in which the scores come together")
     folders = {_name(folder): images.find([folder]) for folder in args.data}
     if len(folders) < len(args.data):
         raise UserError("two data folders have the same name; evaluate them one after the other")
@@ -79,19 +102,52 @@ def main(argv: list[str] | None = None) -> None:
     def upscale(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return upscaler.upscale(lr.astype(np.float32) / 255, size=size)
 
+    if args.results:
+        return _evaluate_share(args, share, upscaler, upscale, folders, lr_of)
     values = protocol.EXACT if args.unrounded else protocol.ROUNDED
     results: dict = {}
     try:
         for name, files in folders.items():
             for scale in args.scales:
                 shown = partial(progress, title=f"{name} x{scale:g}")
-                scores = protocol.evaluate_folder(
+                measured = protocol.evaluate_folder(
                     upscale, files, scale, images.read_rgb, lr_of[name, scale], shown, values
                 )
-                results.setdefault(name, {})[f"{scale:g}"] = scores
+                results.setdefault(name, {})[f"{scale:g}"] = measured
     finally:
         if results:
             _write(results, args)
+
+
+def _evaluate_share(
+    args: argparse.Namespace,
+    share: Share,
+    upscaler: Upscaler,
+    upscale: protocol.Upscale,
+    folders: dict[str, list[Path]],
+    lr_of: dict[tuple[str, float], Callable[[Path], Path] | None],
+) -> None:
+    """Measures one share of the images; prints the table if it was the last one."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(upscaler.params):
+        digest.update(np.asarray(leaf).tobytes())
+    names = ("dtype", "self_ensemble", "unrounded", "lr_dir")
+    facts = {name: getattr(args, name) for name in names}
+    folder = scores.ScoresFolder(
+        Path(args.results), share, facts | {"weights": digest.hexdigest()[:12]}
+    )
+
+    def evaluate(name: str, file: Path, scale: float) -> dict[str, float]:
+        find = lr_of[name, scale]
+        lr = images.read_rgb(find(file)) if find else None
+        values = protocol.EXACT if args.unrounded else protocol.ROUNDED
+        return protocol.evaluate_image(upscale, images.read_rgb(file), scale, lr, values)
+
+    results, missing = scores.evaluate_share(folder, folders, args.scales, evaluate, progress)
+    if missing:
+        print(f"share {share.index} of {share.count} is done; {missing} scores are still missing")
+    else:
+        _write(results, args)
 
 
 def _write(results: dict, args: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Writing files so that a crash, a full disk or a second process leaves no half-written one."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -7,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gaussiansr_jax.errors import UserError
+
+# What the system says when there is no room left, or no more for this user or this process.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -32,7 +36,8 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"cannot write {path}: {reason}; choose another place") from error
+        way_out = "make room" if error.errno in FULL else "choose another place"
+        raise UserError(f"cannot write {path}: {reason}; {way_out}") from error
     finally:
         temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
 

@@ -13,7 +13,7 @@ from PIL import Image
 import gaussiansr_jax as gsr
 from gaussiansr_jax import UserError, __main__, images, loading, weights
 from gaussiansr_jax.commands import arguments, startup
-from gaussiansr_jax.evaluation import imresize
+from gaussiansr_jax.evaluation import imresize, protocol
 
 ROOT = Path(__file__).parents[1]
 
@@ -323,3 +323,44 @@ def test_compilation_cache(monkeypatch, tmp_path):
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
+
+
+def test_eval_in_shares_measures_each_image_once(evaluate, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "Tiny"
+    for seed in range(3):
+        images.write(folder / f"{seed}.png", images.Picture(tiny_model.photo(33, 37, seed)))
+    data = ["--data", folder, "--scales", 2, 1.5]
+    evaluate(*data, "--json", tmp_path / "whole.json")
+    results = ["--results", tmp_path / "scores"]
+    capsys.readouterr()
+    evaluate(*data, *results, "--share", "1/2")
+    assert capsys.readouterr().out == "share 1 of 2 is done; 3 scores are still missing\n"
+    # A crash cut the last line off: that image alone is measured again, whatever the shares.
+    (file,) = (tmp_path / "scores").glob("scores-*")
+    file.write_bytes(file.read_bytes()[:-20])
+    measured = []
+    measure = protocol.evaluate_image
+    monkeypatch.setattr(protocol, "evaluate_image", lambda *a: (measured.append(a), measure(*a))[1])
+    for number in range(3):
+        evaluate(*data, *results, "--share", f"{number}/3", "--json", tmp_path / "merged.json")
+    assert len(measured) == 4
+    whole, merged = ((tmp_path / f"{name}.json").read_text() for name in ("whole", "merged"))
+    assert json.loads(whole) == json.loads(merged)
+    with pytest.raises(UserError, match="holds scores with self_ensemble=False, not True"):
+        evaluate(*data, *results, "--self-ensemble")
+    with pytest.raises(UserError, match="--share needs --results"):
+        evaluate(*data, "--share", "0/2")
+    with pytest.raises(UserError, match=r"--share is '2/2'; give INDEX/COUNT"):
+        evaluate(*data, *results, "--share", "2/2")
+
+
+def test_upscale_in_shares_does_each_image_once(upscale, tmp_path, capsys):
+    for seed in range(3):
+        images.write(tmp_path / "in" / f"{seed}.png", images.Picture(tiny_model.photo(8, 9, seed)))
+    found = []
+    for number in range(2):
+        upscale(
+            tmp_path / "in", "--scale", 2, "--output", tmp_path / "out", "--share", f"{number}/2"
+        )
+        found.append(sorted(path.name for path in (tmp_path / "out").iterdir()))
+    assert found == [["0.png", "2.png"], ["0.png", "1.png", "2.png"]]

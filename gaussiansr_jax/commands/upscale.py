@@ -1,6 +1,7 @@
 """`python -m gaussiansr_jax upscale`: image files in, larger image files out."""
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from gaussiansr_jax.commands import arguments, batch, video
 from gaussiansr_jax.commands.arguments import Target
 from gaussiansr_jax.commands.progress import say
 from gaussiansr_jax.commands.startup import start_jax
+from gaussiansr_jax.distributed import parse_share
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import refuse_existing
 from gaussiansr_jax.images import Picture
@@ -46,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace existing output files")
     existing.add_argument(
         "--skip-existing", action="store_true", help="leave out images whose output file exists"
+    )
+    parser.add_argument(
+        "--share",
+        metavar="I/N",
+        help="do one of N equal shares of the images, counted from 0, as 0/4; 'auto' asks Slurm, "
+        "Open MPI or Kubernetes. Start one process for each, with --skip-existing after a crash",
     )
     files = parser.add_argument_group("files")
     files.add_argument(
@@ -102,6 +110,9 @@ def main(args: argparse.Namespace) -> None:
     names = images.Names(args.format and f".{args.format}", args.suffix)
     is_file = _is_file(args, len(sources))
     paths = [output] if is_file else names.plan([place for _, place in found.images])
+    # Shared out only now, so that no two processes plan the same name.
+    share = parse_share(args.share, os.environ)
+    sources, paths = share.of(sources), share.of(paths)
     start_jax()
     upscaler = loading.load(args.weights, dtype=args.dtype, self_ensemble=args.self_ensemble)
 
@@ -204,7 +215,16 @@ def _job(args: argparse.Namespace) -> Job:
 
 
 def _refuse_for_films(args: argparse.Namespace) -> None:
-    for name in ("width", "height", "fit", "skip_existing", "recursive", "format", "quality"):
+    for name in (
+        "width",
+        "height",
+        "fit",
+        "skip_existing",
+        "recursive",
+        "format",
+        "quality",
+        "share",
+    ):
         if getattr(args, name):
             raise UserError(f"--{name.replace('_', '-')} is for pictures; leave it out for films")
 

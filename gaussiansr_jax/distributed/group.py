@@ -105,11 +105,13 @@ class Group:
     ) -> NoReturn:
         # The first caller's sentence counts. The lock is never released.
         self._ending.acquire()
-        for other in others:
-            self._send(other, ("failed", news))
-        self._saving.acquire(timeout=GRACE)
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
-        os._exit(status)
+        try:
+            for other in others:
+                self._send(other, ("failed", news))
+            self._saving.acquire(timeout=GRACE)
+            print(f"\nerror: {sentence}", file=sys.stderr, flush=True)  # below a progress bar
+        finally:
+            os._exit(status)
 
     def leave(self) -> None:
         """Waits for all processes to come here; then the others may end without being missed."""

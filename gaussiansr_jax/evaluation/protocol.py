@@ -143,6 +143,11 @@ def evaluate_folder(
             images[file.name] = evaluate_image(upscale, read(file), scale, lr, values)
         except UserError as error:
             raise UserError(f"{file.name}: {error}") from error
+    return mean_scores(images)
+
+
+def mean_scores(images: dict[str, dict[str, float]]) -> dict:
+    """Means of the scores of images, and under "images" those of each."""
     names = next(iter(images.values()))
     means = {name: float(np.mean([i[name] for i in images.values()])) for name in names}
     return means | {"images": images}

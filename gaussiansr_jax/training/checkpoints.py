@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -89,8 +90,10 @@ class Checkpoints:
         trees = {"state": self._to_tree(host)} | ({} if best is None else {"best": best})
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         items["progress"] = ocp.args.JsonSave({**progress, "digest": _digest(trees)})
+        manager = self._manager
         try:
-            self._manager.save(step, args=ocp.args.Composite(**items))
+            check_room(self._folder, sum(x.nbytes for x in jax.tree.leaves(trees)))
+            manager.save(step, args=ocp.args.Composite(**items))
         except Exception as error:  # whatever Orbax's storage layers raise
             raise UserError(
                 f"cannot save step {step} in {self._workdir} ({_reason(error)}); {self.kept()}; "
@@ -244,6 +247,17 @@ def write_config(workdir: Path, config: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(config, indent=1) + "\n")
 
 
+def check_room(folder: Path, size: int) -> None:
+    """Takes that many bytes of the disk and gives them back: Orbax fails with pages of tracebacks.
+
+    Raises:
+      OSError: there is no room.
+    """
+    if hasattr(os, "posix_fallocate") and size:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
 class _DamagedError(Exception):
     """A checkpoint that cannot be read."""
 
@@ -302,6 +316,8 @@ def _named(trees: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else repr(error)
 

@@ -1,6 +1,7 @@
 """The training loop: everything from a config to trained weights in a folder."""
 
 import errno
+import hashlib
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gaussiansr_jax.data.pool import Pool, build_pool
 from gaussiansr_jax.data.sources import find_images
 from gaussiansr_jax.data.store import Store
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.files import FULL
 from gaussiansr_jax.training import checkpoints, initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.checkpoints import WEIGHTS, Checkpoints
@@ -62,7 +64,7 @@ def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> 
             "train a smaller model"
         ) from error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS):
+        if error.errno not in (*FULL, errno.EIO, errno.EROFS):
             raise
         raise UserError(
             f"cannot write to {error.filename or workdir} ({error.strerror}); make room, and run "
@@ -128,8 +130,9 @@ class Run:
             if self.checkpoints:
                 self.checkpoints.close()
         if self.done < self.config.steps:
+            by = self.interruption.name or "a signal to another process"
             self._say(
-                f"stopped by {self.interruption.name} at step {self.done}; saved in "
+                f"stopped by {by} at step {self.done}; saved in "
                 f"{self.workdir}; run the same command again to continue"
             )
             raise SystemExit(0)
@@ -285,6 +288,10 @@ def load_data(config: ConfigDict) -> Data:
         held_out = find_images(config.val_source)
     else:
         images, held_out = split_images(images, config.val_images)
+    for kind, found in (("training", images), ("held-out", held_out)):
+        names = hashlib.sha256("\n".join(image.name for image in found).encode()).hexdigest()
+        facts = {f"number of {kind} images": len(found), "digest of their names": names[:12]}
+        distributed.agree(distributed.current(), f"{kind} images", facts)
     pool = build_pool(
         images,
         config.tile_size,

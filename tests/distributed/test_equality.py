@@ -1,0 +1,76 @@
+"""How many processes and devices there are changes nothing but rounding."""
+
+import shutil
+
+import jobs
+import numpy as np
+import pytest
+
+from gaussiansr_jax.training import checkpoints
+
+SGD = {"environ": {"VICTIM": "sgd"}, "batch_size": 16, "checkpoint_every": 1, "val_every": 20}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return f"folder:{jobs.images(tmp_path_factory.mktemp('images'))}"
+
+
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory):
+    """An uninterrupted run of 20 steps, one process of eight devices."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    (ended,) = jobs.run(workdir, 1, devices=8, source=source, **SGD)
+    assert ended.code == 0, ended
+    return workdir
+
+
+def params(workdir, step):
+    folder = workdir / checkpoints.FOLDER
+    with checkpoints._manager(folder, keep=None, write=False) as manager:
+        trees, _ = checkpoints._read(manager, folder, step)
+    return {str(path): leaf for path, leaf in checkpoints._named(trees["state"]["params"])}
+
+
+def assert_close(one, two, step=20):
+    """Parameters and what was measured on the way, up to rounding."""
+    first, second = (params(workdir, step) for workdir in (one, two))
+    assert first.keys() == second.keys()
+    for name, leaf in first.items():
+        np.testing.assert_allclose(leaf, second[name], atol=1e-6, rtol=1e-5)
+    for name in ("loss", "grad_norm", "val_psnr_mean"):
+        measured = ([x[name] for x in jobs.lines(w) if name in x] for w in (one, two))
+        np.testing.assert_allclose(*measured, rtol=2e-5)
+
+
+def test_two_processes_of_four_devices_are_one_of_eight(whole, source, tmp_path):
+    # The parameters after one step of plain descent differ by the gradient alone.
+    one, two = tmp_path / "one", tmp_path / "two"
+    (alone,) = jobs.run(one, 1, devices=8, source=source, **SGD, steps=1)
+    pair = jobs.run(two, 2, devices=4, source=source, **SGD, steps=1)
+    assert [ended.code for ended in (alone, *pair)] == [0, 0, 0], (alone, pair)
+    for name, leaf in params(one, 1).items():
+        np.testing.assert_allclose(leaf, params(two, 1)[name], atol=1e-7, rtol=1e-6)
+    assert "8 x cpu" in pair[0].out and not pair[1].out
+    pair = jobs.run(two, 2, devices=4, source=source, **SGD)
+    assert [ended.code for ended in pair] == [0, 0], pair
+    assert_close(whole, two)
+    # Written once, by process 0.
+    assert [line["step"] for line in jobs.lines(two) if "loss" in line] == list(range(1, 21))
+    assert len(list((two / "tensorboard").iterdir())) == 2  # of the two runs
+
+
+@pytest.mark.parametrize(("processes", "devices"), [(1, 1), (2, 1), (1, 16)])
+def test_another_number_continues(whole, source, tmp_path, processes, devices):
+    """From a checkpoint of eight devices."""
+    workdir = tmp_path / "run"
+    shutil.copytree(whole, workdir)
+    for step in (19, 20):
+        folder = workdir / checkpoints.FOLDER / str(step)
+        if step == 20:
+            shutil.rmtree(folder)
+    ended = jobs.run(workdir, processes, devices=devices, source=source, **SGD)
+    assert all(process.code == 0 for process in ended), ended
+    assert "continuing from step 19 of" in ended[0].out
+    assert f"{processes * devices} x cpu" in ended[0].out
+    assert_close(whole, workdir)

@@ -1,0 +1,72 @@
+"""train.py, to which at a given step happens what happens to machines.
+
+    python victim.py FAULT:STEP [train.py's arguments]
+
+VICTIM=sgd in the environment: trains by plain gradient descent.
+
+Faults: code (of another version, from the start), kill (in the middle
+of a step), save (killed in the middle of a save), freeze, term (as a scheduler's notice), full
+(files of this process cannot grow any more).
+"""
+
+import asyncio
+import os
+import resource
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+import optax
+import orbax.checkpoint as ocp
+
+from gaussiansr_jax import distributed
+from gaussiansr_jax.training import loop, step
+
+ROOT = Path(__file__).resolve().parents[2]
+fault, _, at = sys.argv.pop(1).partition(":")
+
+
+if "sgd" in os.environ.get("VICTIM", ""):
+    # Whose parameters differ as the gradients do; Adam's differ by their signs.
+    loop.build_optimizer = lambda config: optax.sgd(0.1)
+
+
+def strike():
+    if fault == "full":
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
+    else:
+        number = {"term": signal.SIGTERM, "freeze": signal.SIGSTOP}.get(fault, signal.SIGKILL)
+        os.kill(os.getpid(), number)
+
+
+if fault == "save":
+    write = ocp.JsonCheckpointHandler.async_save
+
+    async def dying(self, directory, *args, **kwargs):
+        step = Path(directory).parent
+        if step.name.startswith(f"{at}."):
+            while not any(path.is_file() for path in step.glob("state*/**/*")):
+                await asyncio.sleep(0.001)
+            strike()
+        return await write(self, directory, *args, **kwargs)
+
+    ocp.JsonCheckpointHandler.async_save = dying
+elif fault == "code":
+    distributed.code_digest = lambda: "another"
+elif fault:
+    dispatch, calls = step.Dispatcher.__call__, []
+
+    def struck(self, state, *args):
+        calls.append(1)
+        if int(state.step.addressable_data(0)) + 1 == int(at):
+            strike()
+        return dispatch(self, state, *args)
+
+    step.Dispatcher.__call__ = struck
+
+sys.argv[0] = str(ROOT / "train.py")
+sys.path.insert(0, str(ROOT))
+os.chdir(ROOT)
+runpy.run_path(sys.argv[0], run_name="__main__")
