@@ -84,7 +84,7 @@ def upscale_film(
     path = Path(path)
     writing.check_ending(path)
     refuse_existing(path, overwrite)
-    if path.exists() and path.samefile(source):
+    if path.exists() and Path(source).exists() and path.samefile(source):
         raise UserError(f"{path} is the film itself; choose another name for the output")
     with reading.opened(source) as film:
         plan = plan_film(film, path, scale, size, encoder, encoder_options)
@@ -125,6 +125,8 @@ def plan_film(
             f"{film.path} is {facts.decoded_format}; it is written as {written.pixel_format}, "
             f"which {encoding.encoder} takes"
         )
+    if film.left_out:
+        notes.append(f"not copied from {film.path}: {', '.join(film.left_out)}")
     if facts.interlaced:
         notes.append(
             f"{film.path} is interlaced, each frame two moments; deinterlace it first for a better "
@@ -184,8 +186,8 @@ def _upscaled(upscaler: FrameUpscaler, frame: Frame) -> tuple[Planes, int, int]:
 
 
 def _check_complete(film: Film, path: Path) -> None:
-    announced, end = film.announced_end, film.end
-    if announced and end < announced - max(_TOLERATED_SECONDS, _TOLERATED_PART * announced):
+    end, announced = film.ends
+    if end < announced - max(_TOLERATED_SECONDS, _TOLERATED_PART * announced):
         raise UserError(
             f"{film.path} is truncated: it ends at {end:.1f} s and announces {announced:.1f} s; "
             f"{path} holds what could be read"

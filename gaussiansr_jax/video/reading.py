@@ -1,6 +1,7 @@
 """Reading a film: what it is, its frames as planes, and everything else that it holds."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -78,8 +79,8 @@ class Film:
       stream: the video stream that is read.
       facts: what it is.
       copied: the other streams that can be copied: sound and subtitles.
+      left_out: what else the file holds, in words.
       damaged: how many packets could not be decoded so far.
-      end: the time in seconds at which the last frame that was read ends.
     """
 
     def __init__(self, path: Path, container: av.container.InputContainer):
@@ -91,7 +92,10 @@ class Film:
         self.stream = streams[0]
         self.stream.thread_type = "AUTO"
         self.copied = [s for s in container.streams if s.type in ("audio", "subtitle")]
-        self.damaged, self.end = 0, 0.0
+        left_out = set(container.streams) - {self.stream, *self.copied}
+        self.left_out = sorted(f"{each.type} stream {each.index}" for each in left_out)
+        self.damaged = 0
+        self._end = 0.0
         self.facts: Facts | None = None
 
     @property
@@ -100,24 +104,24 @@ class Film:
         return self.stream.time_base
 
     @property
-    def announced_end(self) -> float | None:
-        """The time in seconds at which the video ends by the file's own account."""
-        if self.stream.duration:
-            return float(((self.stream.start_time or 0) + self.stream.duration) * self.time_base)
-        if self.container.duration:
-            return ((self.container.start_time or 0) + self.container.duration) / av.time_base
-        return None
+    def ends(self) -> tuple[float, float]:
+        """The time in seconds up to which was read, and at which it ends by its own account.
+
+        Of all streams together: not every container knows more. The account is 0 if there is none.
+        """
+        start, duration = self.container.start_time or 0, self.container.duration or 0
+        return self._end, (start + duration) / av.time_base if duration else 0.0
 
     @property
     def frame_count(self) -> int | None:
         """The number of frames, perhaps estimated, or None if nothing is known."""
         if self.stream.frames:
             return self.stream.frames
-        end, rate = self.announced_end, self.stream.average_rate
-        if not end or not rate:
-            return None
-        start = float((self.stream.start_time or 0) * self.time_base)
-        return max(round((end - start) * rate), 1)
+        seconds = _clock(self.stream.metadata.get("DURATION", ""))  # of Matroska
+        if not seconds and self.container.duration:
+            seconds = self.container.duration / av.time_base
+        rate = self.stream.average_rate
+        return max(round(seconds * rate), 1) if seconds and rate else None
 
     def read(self) -> Iterator[Frame | av.Packet]:
         """Frames in the order in which they are shown, and between them packets to be copied.
@@ -135,8 +139,11 @@ class Film:
             if pts is None or (last is not None and pts <= last):
                 pts = 0 if last is None else last + self._step
             last, duration = pts, item.duration or 0
-            self.end = float((pts + (duration or self._step)) * self.time_base)
+            self._reached(pts + (duration or self._step), self.time_base)
             yield Frame(self._planes(item), pts, duration)
+
+    def _reached(self, time: int, time_base: Fraction) -> None:
+        self._end = max(self._end, float(time * time_base))
 
     @property
     def _step(self) -> int:
@@ -146,7 +153,7 @@ class Film:
     def decoded(self) -> Iterator[av.VideoFrame | av.Packet]:
         """PyAV's frames, and between them the packets to be copied."""
         copied = {stream.index for stream in self.copied}
-        packets = self.container.demux([self.stream, *self.copied])
+        packets = self.container.demux()
         while True:
             try:
                 packet = next(packets, None)
@@ -155,9 +162,11 @@ class Film:
                 packet = None
             if packet is None:
                 break
-            if packet.stream.index in copied:
+            if packet.stream.index != self.stream.index:
                 if packet.size and packet.dts is not None:
-                    yield packet
+                    self._reached(packet.dts + (packet.duration or 0), packet.time_base)
+                    if packet.stream.index in copied:
+                        yield packet
                 continue
             try:
                 yield from packet.decode() if packet.size else ()
@@ -284,6 +293,12 @@ def _samples(plane: av.video.plane.VideoPlane, shape: tuple[int, int], dtype: np
     """A copy of a plane's samples [h, w], without the padding of its rows."""
     rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
     return rows[: shape[0], : shape[1]].copy()
+
+
+def _clock(text: str) -> float:
+    """Seconds of a time like 00:01:02.5, 0 if it is none."""
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text)
+    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else 0.0
 
 
 def _described(facts: Facts) -> str:

@@ -28,6 +28,7 @@ def write(
     matrix=None,
     full_range=False,
     sound=False,
+    sound_seconds=None,
     **stream_settings,
 ):
     """Writes a film of these frames, at these `times` in units of the time base."""
@@ -54,7 +55,7 @@ def write(
             frame.pts, frame.time_base = time, time_base
             container.mux(stream.encode(frame))
         if sound:
-            seconds = float(times[-1] * time_base)
+            seconds = sound_seconds or float(times[-1] * time_base)
             tone = np.sin(np.arange(int(48000 * seconds)) / 20).astype(np.float32)
             for start in range(0, len(tone) - 1023, 1024):
                 frame = av.AudioFrame.from_ndarray(tone[None, start : start + 1024], "fltp", "mono")

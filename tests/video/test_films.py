@@ -282,3 +282,11 @@ def test_killed_run_starts_again(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     assert [path.name for path in folder.iterdir()] == ["big.mp4"]
     assert len(clips.read(folder / "big.mp4")) == 60
+
+
+def test_sound_that_goes_on(upscale, tmp_path):
+    """The file ends with the sound, seconds after the last frame; nothing is missing."""
+    rgb = clips.frames(3, 24, 32)
+    source = clips.write(tmp_path / "in.mkv", rgb, sound=True, sound_seconds=4)
+    upscale(source, tmp_path / "out.mkv")
+    assert len(clips.packets(tmp_path / "out.mkv", "audio")) > 150
