@@ -7,7 +7,7 @@ from importlib import import_module
 from gaussiansr_jax import __version__
 from gaussiansr_jax.errors import run_cli
 
-COMMANDS = ("upscale", "app", "demo", "export", "models", "port", "push", "verify")
+COMMANDS = ("upscale", "app", "dataset", "demo", "export", "models", "port", "push", "verify")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,6 +5,7 @@ A source is named by one string, and becomes a list of images that are not read 
 
 import importlib.util
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -77,6 +78,11 @@ def folder_images(folder: str) -> list[ImageRef]:
     Raises:
       UserError: no such folder, or no image below it.
     """
+    return [_file(path) for path in folder_paths(folder)]
+
+
+def folder_paths(folder: str | Path) -> list[Path]:
+    """The paths of `folder_images`; arguments and errors are the same."""
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise UserError(f"there is no folder {folder}; give an existing one in the source")
@@ -88,7 +94,7 @@ def folder_images(folder: str) -> list[ImageRef]:
     if not paths:
         kinds = " ".join(sorted(READABLE))
         raise UserError(f"the folder {folder} holds no image; files ending in {kinds} are read")
-    return [_file(path) for path in paths]
+    return paths
 
 
 def sample_images() -> list[ImageRef]:
@@ -129,7 +135,9 @@ def tfds_images(name: str, split: str) -> list[ImageRef]:
         if Path(name).expanduser().is_dir():
             builder = tfds.builder_from_directory(Path(name).expanduser())
         else:
-            builder = tfds.builder(name, file_format="array_record")
+            # tfds reads the variable when it is imported.
+            folder = os.environ.get("TFDS_DATA_DIR") or None
+            builder = tfds.builder(name, file_format="array_record", data_dir=folder)
         features = builder.info.features
         images = [key for key in features if isinstance(features[key], tfds.features.Image)]
         feature = _hr_feature(images, name)
