@@ -50,10 +50,16 @@ def parse_share(text: str | None, environ: Mapping[str, str]) -> Share:
         if all(array):
             task, first, step, count = map(int, array)
             return Share((task - first) // step, count)
-        # Processes that share out files do not talk: no coordinator is needed.
-        place = find_place({**environ, "JAX_COORDINATOR_ADDRESS": "none:0"}, None)
-        if place.index is None or place.count is None:
-            raise UserError("--share auto finds no launcher; give --share INDEX/COUNT, as 0/4")
+        try:
+            # Processes that share out files do not talk: any coordinator will do.
+            place = find_place({"JAX_COORDINATOR_ADDRESS": "none:0", **environ})
+        except UserError:
+            place = None
+        if place is None or place.index is None or place.count is None:
+            raise UserError(
+                "--share auto finds neither a launcher nor JAX_NUM_PROCESSES and JAX_PROCESS_ID; "
+                "give --share INDEX/COUNT, as 0/4"
+            )
         return Share(place.index, place.count)
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or int(match[1]) >= int(match[2]):

@@ -61,12 +61,31 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(number, of, port, workdir, fault="", devices=1, environ=(), flags=(), **settings):
-    """One process of a run."""
+def slurm(number, of, port):
+    """The variables of a task of Slurm, of several on one host."""
+    return {
+        "SLURM_JOB_ID": str(port),
+        "JAX_COORDINATOR_PORT": str(port),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_TASKS_PER_NODE": str(of),
+        "SLURM_NODEID": "0",
+        "SLURM_NTASKS": str(of),
+        "SLURM_STEP_NUM_TASKS": str(of),
+        "SLURM_PROCID": str(number),
+        "SLURM_LOCALID": str(number),
+    }
+
+
+def start(
+    number, of, port, workdir, fault="", devices=1, environ=(), flags=(), launcher=None, **settings
+):
+    """One process of a run; a launcher gives variables in place of flags."""
     settings = {**SETTINGS, **settings}
     line = [sys.executable, str(HERE / "victim.py"), fault, "--config=configs/quickstart.py"]
     line += [f"--workdir={workdir}", *(f"--config.{k}={v}" for k, v in settings.items())]
-    if of > 1:
+    if launcher is not None:
+        environ = {**dict(environ), **launcher(number, of, port)}
+    elif of > 1:
         line += [f"--coordinator=localhost:{port}", f"--num_processes={of}", "--start_timeout=40"]
         line += [f"--process_id={number}"]
     old = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ.get("XLA_FLAGS", ""))

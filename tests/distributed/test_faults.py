@@ -13,9 +13,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
-    """An uninterrupted run of two processes."""
+    """An uninterrupted run of two tasks of Slurm."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    ended = jobs.run(workdir, source=f"folder:{folder}")
+    ended = jobs.run(workdir, source=f"folder:{folder}", launcher=jobs.slurm)
     assert [process.code for process in ended] == [0, 0], ended
     return workdir
 

@@ -35,7 +35,7 @@ def pair(workdir, source, *, second, fault="", **settings):
         ({"learning_rate": 0.5}, ["config.learning_rate is 0.5 for process 1 on", "0.002 for"]),
         ({"devices": 2}, ["devices of the process is 2 for process 1 on", "1 for process 0"]),
         ({"fault": "code"}, ["code is 'another' for process 1 on"]),
-        ({"flags": ["--config.stepz=1"]}, ["unknown setting stepz"]),
+        ({"flags": ["--config.stepz=1"]}, ["unknown setting 'stepz'"]),
         ({"flags": ["--num_processes=3"]}, ["was told of 3 processes, process 0 of 2"]),
     ],
     ids=["config", "devices", "code", "bad setting", "number"],
