@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests of one file share what their fixtures make, so one worker gets all of them.
+PYTEST := -n 2 --dist loadfile
 
 .PHONY: demo test setup clean
 
@@ -13,7 +15,8 @@ demo: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest $(PYTEST) --typecheck tests/ops tests/models
+	$(BIN)/pytest $(PYTEST) --ignore tests/ops --ignore tests/models
 
 setup: $(VENV)/installed
 

@@ -10,6 +10,7 @@ import jax
 import pytest
 import xla_flags
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
 xla_flags.set_up()
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -22,11 +23,21 @@ settings.load_profile("default")
 _DAYS_KEPT = 7
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--typecheck",
+        action="store_true",
+        help="arguments and results must have the types and shapes that the signatures say",
+    )
+
+
 def pytest_configure(config):
     """Lets all workers and their subprocesses share compiled programs, also with later runs.
 
     They lie in pytest's own cache, which `pytest --cache-clear` empties; what is a week old goes.
     """
+    if config.getoption("--typecheck"):
+        install_import_hook("gaussiansr_jax", "beartype.beartype")
     own = config.cache.mkdir("jax")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own))
     # Small programs too: the tests run thousands of them.

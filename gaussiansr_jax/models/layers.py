@@ -8,6 +8,7 @@ part. Values farther out are never used.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -73,7 +74,7 @@ class ResidualBlock(nn.Module):
 
     channels: int
     res_scale: float
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.models import encoders, heads
@@ -77,7 +78,7 @@ def _settings(part: type[nn.Module] | nn.Module) -> list[str]:
     return [f for f in part.__dataclass_fields__ if f not in ("parent", "name", "dtype")]
 
 
-def _part(kind: str, registry: dict, config: Mapping[str, Any], dtype: jnp.dtype) -> nn.Module:
+def _part(kind: str, registry: dict, config: Mapping[str, Any], dtype: DTypeLike) -> nn.Module:
     settings = config.get(kind)
     if not isinstance(settings, Mapping):
         raise UserError(

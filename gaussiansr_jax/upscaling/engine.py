@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from gaussiansr_jax import models, weights
 from gaussiansr_jax.errors import UserError
@@ -211,7 +212,7 @@ def _backend() -> str:
         ) from error
 
 
-def _in_cudnn_layout(params: weights.Params, dtype: jnp.dtype) -> weights.Params:
+def _in_cudnn_layout(params: weights.Params, dtype: DTypeLike) -> weights.Params:
     """The parameters as cuDNN takes them, kernels [O, H, W, I] and biases in the computing type.
 
     Otherwise each of them would be converted, in a launch of its own, at each call. Only parameters

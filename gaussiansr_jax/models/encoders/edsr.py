@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from gaussiansr_jax.models.layers import ResidualBlock, zero_beyond
@@ -20,7 +21,7 @@ class EDSR(nn.Module):
     channels: int = 64
     blocks: int = 16
     res_scale: float = 1.0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @property
     def radius(self) -> int:

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from gaussiansr_jax.models.layers import zero_beyond
@@ -17,7 +18,7 @@ class ResidualDenseBlock(nn.Module):
     channels: int
     growth: int
     layers: int
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(
@@ -50,7 +51,7 @@ class RDN(nn.Module):
     growth: int = 64
     blocks: int = 16
     layers: int = 8
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @property
     def radius(self) -> int:

@@ -6,12 +6,14 @@ from functools import reduce
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gaussiansr_jax.ops.pallas import decoder as pallas_decoder
 
 # Kernel (…, inputs, outputs) and bias (outputs) of a dense layer or a convolution, float32.
-Layer = tuple[Float[Array, "... inputs outputs"], Float[Array, "outputs"]]
+# Without names: the layers of a network differ in size.
+Layer = tuple[Float[Array, "... _ _"], Float[Array, "_"]]
 # Tensor cores take channels in eights, and convolutions are built for many of them.
 _ALIGNED, _TILE = 8, 128
 # Of cos πr and sin πr / r, in r², the highest power first.
@@ -46,7 +48,7 @@ class MLP(nn.Module):
 
     widths: Sequence[int]
     activation: Callable[[Array], Array]
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     def __call__(self, x: Float[Array, "... inputs"]) -> Float[Array, "... outputs"]:
         """Applies the layers along the last axis."""
@@ -111,11 +113,11 @@ def convolve(
 
 @jax.custom_vjp
 def decode(
-    waves: Float[Array, "batch *positions 2*hidden"],
-    bias: Float[Array, "2*hidden"],
+    waves: Float[Array, "batch *positions channels"],
+    bias: Float[Array, "channels"],
     relative: Float[Array, "batch *positions 2"],
-    phase: Float[Array, "#batch *#positions hidden/2"],
-    layers: list[Layer],
+    phase: Float[Array, "#batch *#positions half"],
+    layers: Sequence[Layer],
 ) -> Float[Array, "batch *positions 3"]:
     """RGB from amplitude, frequency, phase and MLP, as in LTE (arXiv 2111.08918).
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from gaussiansr_jax.models.heads.head import HeadInput, kernel_weights
@@ -75,7 +76,7 @@ class DirectHead(nn.Module):
     selection: str = "soft"
     evaluation: str = "expectation"
     opacity: bool = True
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     pointwise = tileable = True
     # The parameters that `setup` declares, which every method wants; of the others, each would cost

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from gaussiansr_jax.models.heads.decoder import (
@@ -75,7 +76,7 @@ class GaussianSRLayers(nn.Module):
     sigma_range: tuple[float, float] = (0.2, 1.2)
     footprint: float = 0.0
     hidden: int = 256
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     pointwise = False
     rendering_names = None
@@ -116,7 +117,7 @@ class GaussianSRLayers(nn.Module):
 
     def waves(
         self, features: Float[Array, "batch height width channels"]
-    ) -> tuple[Float[Array, "batch height-2 width-2 2*hidden"], Float[Array, "2*hidden"]]:
+    ) -> tuple[Float[Array, "batch height-2 width-2 waves"], Float[Array, "waves"]]:
         """Amplitudes and frequencies as `decode` wants them, and the bias to be added to them."""
 
         def in_order(coef, freq):

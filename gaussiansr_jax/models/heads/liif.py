@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from gaussiansr_jax.models.heads.decoder import MLP
@@ -35,7 +36,7 @@ class LIIFHead(nn.Module):
     """
 
     hidden: int = 256
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     pointwise = tileable = True
     rendering_names = None

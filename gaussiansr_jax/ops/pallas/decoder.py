@@ -6,6 +6,7 @@ bfloat16, everything else is float32.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial, reduce
 
 import jax
@@ -23,7 +24,7 @@ _ROWS, _WARPS, _COLUMNS = 128, 8, 128
 _RGB_COLUMNS = 16
 
 
-def supports(waves: Float[Array, "batch *positions 2*hidden"], phase: Array) -> bool:
+def supports(waves: Float[Array, "batch *positions channels"], phase: Array) -> bool:
     """Whether the kernel computes `decoder.decode` of arguments like these."""
     hidden = waves.shape[-1] // 2
     return (
@@ -35,11 +36,11 @@ def supports(waves: Float[Array, "batch *positions 2*hidden"], phase: Array) -> 
 
 
 def decode(
-    waves: Float[Array, "batch *positions 2*hidden"],
-    bias: Float[Array, "2*hidden"],
+    waves: Float[Array, "batch *positions channels"],
+    bias: Float[Array, "channels"],
     relative: Float[Array, "batch *positions 2"],
-    phase: Float[Array, "#batch *#positions hidden/2"],
-    layers: list[tuple[Float[Array, "hidden outputs"], Float[Array, "outputs"]]],
+    phase: Float[Array, "#batch *#positions half"],
+    layers: Sequence[tuple[Float[Array, "_ _"], Float[Array, "_"]]],
     *,
     interpret: bool = False,
 ) -> Float[Array, "batch *positions 3"]:

@@ -17,7 +17,7 @@ LAYERS = [
     {"distributed", "errors", "files", "memory"},
     {"ops"},
     {"images", "models"},
-    {"data", "weights"},
+    {"data", "hub", "weights"},
     {"evaluation", "exporting", "loading", "porting", "training", "upscaling", "video"},
     {"app"},
     {"commands"},
