@@ -8,7 +8,13 @@ import pytest
 
 from gaussiansr_jax.training import checkpoints
 
-SGD = {"environ": {"VICTIM": "sgd"}, "batch_size": 16, "checkpoint_every": 1, "val_every": 20}
+SGD = {
+    "environ": {"VICTIM": "sgd"},
+    "batch_size": 16,
+    "checkpoint_every": 1,
+    "val_every": 20,
+    "warmup_steps": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +50,17 @@ def assert_close(one, two, step=20):
 
 
 def test_two_processes_of_four_devices_are_one_of_eight(whole, source, tmp_path):
-    # The parameters after one step of plain descent differ by the gradient alone.
-    one, two = tmp_path / "one", tmp_path / "two"
-    (alone,) = jobs.run(one, 1, devices=8, source=source, **SGD, steps=1)
-    pair = jobs.run(two, 2, devices=4, source=source, **SGD, steps=1)
-    assert [ended.code for ended in (alone, *pair)] == [0, 0, 0], (alone, pair)
-    for name, leaf in params(one, 1).items():
-        np.testing.assert_allclose(leaf, params(two, 1)[name], atol=1e-7, rtol=1e-6)
-    assert "8 x cpu" in pair[0].out and not pair[1].out
+    two = tmp_path / "two"
     pair = jobs.run(two, 2, devices=4, source=source, **SGD)
     assert [ended.code for ended in pair] == [0, 0], pair
+    # The parameters after one step of plain descent differ by the gradient alone.
+    first = [np.load(workdir / "after-one-step.npy") for workdir in (whole, two)]
+    np.testing.assert_allclose(*first, atol=1e-7, rtol=1e-6)
+    assert "8 x cpu" in pair[0].out and not pair[1].out
     assert_close(whole, two)
     # Written once, by process 0.
     assert [line["step"] for line in jobs.lines(two) if "loss" in line] == list(range(1, 21))
-    assert len(list((two / "tensorboard").iterdir())) == 2  # of the two runs
+    assert len(list((two / "tensorboard").iterdir())) == 1
 
 
 @pytest.mark.parametrize(("processes", "devices"), [(1, 1), (2, 1), (1, 16)])

@@ -17,11 +17,13 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
 from gaussiansr_jax import distributed
-from gaussiansr_jax.training import loop, step
+from gaussiansr_jax.training import checkpoints, loop, step
+from gaussiansr_jax.training.state import local
 
 ROOT = Path(__file__).resolve().parents[2]
 fault, _, at = sys.argv.pop(1).partition(":")
@@ -30,6 +32,14 @@ fault, _, at = sys.argv.pop(1).partition(":")
 if "sgd" in os.environ.get("VICTIM", ""):
     # Whose parameters differ as the gradients do; Adam's differ by their signs.
     loop.build_optimizer = lambda config: optax.sgd(0.1)
+    save = checkpoints.Checkpoints.save
+
+    def save_first(self, state, *args):
+        save(self, state, *args)
+        if int(local(state.step)) == 1:
+            np.save(self._workdir / "after-one-step.npy", local(state.params))
+
+    checkpoints.Checkpoints.save = save_first
 
 
 def strike():

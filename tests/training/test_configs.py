@@ -30,3 +30,37 @@ def test_reductions_must_be_factors_from_1_on(factors):
         config.reductions = factors
     with pytest.raises(UserError, match=r"reductions is .* factors from 1 on"):
         check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("model.head.window", 4, r"window of head gaussiansr is 4; it must be an odd"),
+        ("model.head.selection", "hardest", r"unknown selection 'hardest' of head gaussiansr"),
+        ("model.head.kernels", 0, r"kernels of head gaussiansr is 0; .* from 1 on"),
+        ("model.head.sigma_range", (0.2,), r"sigma_range .* must be 2 finite numbers"),
+        ("model.encoder.blocks", "many", r"blocks of encoder edsr-baseline is 'many'"),
+        ("warmup_steps", 60_001, r"warmup_steps=60001 is longer than the run of steps=60000"),
+        ("val_scales", (), "val_scales is empty"),
+        ("val_scales", (0.5,), r"val_scales holds 0\.5; scales go from 1 to 30"),
+        ("val_scales", ("two",), "val_scales holds 'two'"),
+        ("val_crop", 6, r"val_crop=6 is too small to be judged at scale 3"),
+    ],
+)
+def test_impossible_settings_are_refused_before_anything_is_read(name, value, words):
+    config = default_config()
+    with config.ignore_type():
+        *parts, last = name.split(".")
+        owner = config
+        for part in parts:
+            owner = owner[part]
+        with owner.unlocked():
+            owner[last] = value
+    with pytest.raises(UserError, match=words):
+        check_config(config)
+
+
+def test_fractional_scales_may_be_judged():
+    config = default_config()
+    config.val_scales, config.val_crop = (1.5, 2.7), 100
+    check_config(config)

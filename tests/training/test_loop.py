@@ -119,19 +119,62 @@ def test_init_from_takes_the_encoder(config, whole, tmp_path):
         loop.Run(config, tmp_path / "b", loop.Interruption())
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(config, tmp_path):
-    config.update(val_images=0, val_source=config.source)
+def test_a_failed_start_refuses_no_other(config, tmp_path):
+    config.update(init_from="none.safetensors", steps=1, val_images=0)
+    with pytest.raises(UserError, match=r"none\.safetensors"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+    config.init_from = ""
+    config.model.encoder.channels = 8
+    loop.train(config, tmp_path / "run")
+
+
+def test_fewer_steps_than_are_done(config, whole):
+    config.steps = 20
+    with pytest.raises(UserError, match="holds a run of 30 steps, more than steps=20"):
+        loop.train(config, whole)
+
+
+@pytest.mark.parametrize(("diverges", "kept"), [(8, None), (18, 10)])
+def test_best_weights_of_a_future_that_is_left_are_forgotten(config, tmp_path, diverges, kept):
+    config.update(val_every=5, checkpoint_every=10)
     run = loop.Run(config, tmp_path, loop.Interruption())
+    poison(run, diverges)
+    with pytest.raises(UserError, match="the loss became nan"):
+        run.run()
+    _, _, facts = weights.load(tmp_path / "model.safetensors")
+    assert facts["step"] == diverges // 5 * 5
+    resumed = loop.Run(config, tmp_path, loop.Interruption())
+    if kept is None:
+        assert resumed.progress["best"] is None
+        assert not (tmp_path / "model.safetensors").exists()
+    else:
+        params, _, facts = weights.load(tmp_path / "model.safetensors")
+        assert facts["step"] == resumed.progress["best"]["step"] == kept
+        assert resumed.done == kept
+        for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(resumed.best), strict=True):
+            np.testing.assert_array_equal(a, b)
+    resumed.feed.close()
+
+
+def poison(run, step):
+    """Makes the parameters not finite before a step."""
     dispatch, calls = run.dispatcher, []
 
     def poisoned(state, source, steps, stop):
         calls.append(steps)
-        if len(calls) == 8:
+        if len(calls) == step:
             with jax.transfer_guard("allow"):
                 state = state.replace(params=state.params / 0)
         return dispatch(state, source, steps, stop)
 
     run.dispatcher = poisoned
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(config, tmp_path):
+    config.update(val_images=0, val_source=config.source)
+    run = loop.Run(config, tmp_path, loop.Interruption())
+    poison(run, 8)
     with pytest.raises(UserError) as error:
         run.run()
     said = str(error.value)
