@@ -92,7 +92,8 @@ class Channel:
             except StaleView:
                 pass
             except PictureGone:
-                await self._send({"kind": "gone", "number": view.number})
+                gone = {"kind": "gone", "number": view.number, "picture": view.picture}
+                await self._send(gone)
             except UserError as error:
                 await self._send({"kind": "error", "number": view.number, "message": str(error)})
             except Exception:  # one view that fails must not end the others

@@ -28,11 +28,7 @@ async function openFile(file) {
   closePanels();
   say(`Opening ${file.name}…`, true);
   try {
-    const picture = await request("/api/pictures", {
-      method: "POST",
-      headers: { "X-File-Name": encodeURIComponent(file.name || "pasted.png"), "Content-Type": "application/octet-stream" },
-      body: file,
-    });
+    const picture = await give(file, file.name || "pasted.png");
     await show({ ...picture, file });
   } catch (error) {
     say("");
@@ -70,20 +66,26 @@ async function show(picture) {
 // The server has forgotten the picture: a restart, or a long pause. It is given again.
 async function reopen() {
   const lost = current;
-  if (!lost?.file || lost.reopened) return complain("this picture is no longer open here; open it again");
+  if (lost.reopening) return;
+  if (!lost.file || Date.now() - (lost.reopened ?? 0) < 5000) {
+    return complain("this picture is no longer open here; open it again");
+  }
+  lost.reopening = true;
   try {
-    const picture = await request("/api/pictures", {
-      method: "POST",
-      headers: { "X-File-Name": encodeURIComponent(lost.name), "Content-Type": "application/octet-stream" },
-      body: lost.file,
-    });
+    const picture = await give(lost.file, lost.name);
     if (current !== lost) return;
-    current = { ...picture, file: lost.file, reopened: true };
+    current = { ...picture, file: lost.file, reopened: Date.now() };
     enlarge.picture = current;
     requests.look(picture.key, $("model").value);
   } catch (error) {
+    lost.reopening = false;
     complain(error.message);
   }
+}
+
+function give(file, name) {
+  const headers = { "X-File-Name": encodeURIComponent(name), "Content-Type": "application/octet-stream" };
+  return request("/api/pictures", { method: "POST", headers, body: file });
 }
 
 // ---- what is said ----
@@ -209,7 +211,8 @@ function openPanel(id, button) {
   closePanels();
   $(id).hidden = !opening;
   $(button).setAttribute("aria-expanded", String(opening));
-  if (opening) $(id).querySelector("select, input, button:not([data-close]), [data-close]").focus({ preventScroll: true });
+  const first = $(id).querySelector("select, input, button:not([data-close])") ?? $(id).querySelector("[data-close]");
+  if (opening) first.focus({ preventScroll: true });
 }
 
 function closePanels() {
@@ -237,7 +240,7 @@ function onMessage(message, payload) {
     aim();
   } else if (message.kind === "gone") {
     requests.failed(message.number);
-    reopen();
+    if (message.picture === current?.key) reopen();
   } else if (message.kind === "error") {
     requests.failed(message.number);
     say("");
