@@ -18,7 +18,7 @@ from gaussiansr_jax.upscaling.prepared import Prepared, TileOfView
 ENCODINGS = ("raw", "compact")
 _QUALITY = 92
 # Gaussians that are sent at once: of each LR pixel the strongest, where all would be more.
-MOST_GAUSSIANS = 30_000
+MOST_GAUSSIANS = 12_000
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from gaussiansr_jax.upscaling.arguments import Size
 # in a call, or it waits for the host; it compiles long, and pads small images within a millisecond.
 # On a CPU small blocks waste less at the border of small images.
 _CPU_TILE, _CPU_PADDED, _CPU_BLOCK, _CPU_BLOCKS = 512, 32, 128, 1
+_CPU_CROPS = (96, 192)
 _ACCELERATOR_TILE, _ACCELERATOR_PADDED, _ACCELERATOR_BLOCK, _ACCELERATOR_BLOCKS = 768, 256, 512, 4
 
 
@@ -44,6 +45,8 @@ class Engine:
       smallest: side of the smallest padded image in LR pixels.
       block: side of a rendered block in output pixels.
       blocks_at_once: blocks of one call.
+      crops: sides in LR pixels of the parts of a field that are rendered by themselves where a view
+        needs no more; few, as each is compiled.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Engine:
         self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)
         self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
         self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
+        # What all blocks have in common takes a CPU as long as many of them.
+        self.crops = _CPU_CROPS if cpu else ()
         self.model = models.build(self.config)
         self._cudnn_layout = backend == "gpu"
         self._rendering_params = jax.device_put(self.model.rendering_params(params))
@@ -71,6 +76,7 @@ class Engine:
         )
         self._encoding_params = jax.device_put(encoding)
         self._encode = jax.jit(self._encode_fn)
+        self._crop = jax.jit(_cropped, static_argnames="side")
         self._at_scale = jax.jit(self._at_scale_fn)
         self._gaussians = jax.jit(self._gaussians_fn, static_argnames="size")
         self._render = jax.jit(self._render_fn, static_argnames="as_uint8")
@@ -94,6 +100,11 @@ class Engine:
         """Device memory that the result of `encode` takes."""
         field = jax.eval_shape(self._encode, self._encoding_params, lr, size)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
+
+    @_in_32_bits
+    def crop(self, field: Any, corner: Size, side: int) -> Any:
+        """The field of `side` x `side` LR pixels from `corner`, as if there were no others."""
+        return self._crop(field, np.array(corner, np.int32), side=side)
 
     @_in_32_bits
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:
@@ -210,6 +221,17 @@ def _backend() -> str:
             f"JAX cannot use the platform {jax.config.jax_platforms!r}; leave JAX_PLATFORMS out or "
             "install what the platform needs, such as jax[cuda13]"
         ) from error
+
+
+def _cropped(field: Any, corner: jax.Array, side: int) -> Any:
+    def cut(x):
+        if x.ndim < 4:  # not [B, H, W, …]
+            return x
+        begin = (0, corner[0], corner[1], *(0,) * (x.ndim - 3))
+        return jax.lax.dynamic_slice(x, begin, (x.shape[0], side, side, *x.shape[3:]))
+
+    size = jnp.clip(field.size - corner[None], 0, side).astype(field.size.dtype)
+    return jax.tree.map(cut, field).replace(size=size)
 
 
 def _in_cudnn_layout(params: weights.Params, dtype: DTypeLike) -> weights.Params:

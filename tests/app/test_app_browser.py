@@ -81,7 +81,7 @@ def visit(browser, address):
     assert faults == []
 
 
-def until(page, expression, seconds=90):
+def until(page, expression, seconds=180):
     """Waits for a script's expression; the page itself allows no `eval` to wait with."""
     end = time.monotonic() + seconds
     while not (found := page.evaluate(expression)):
@@ -108,11 +108,11 @@ def zoom_to(page, scale, x=None, y=None):
     """Looks at a place without gliding there."""
     page.evaluate(
         """([scale, x, y]) => {
-          const { camera, requests } = gaussiansr;
+          const { camera, moved } = gaussiansr;
           camera.zoomAt(scale);
           if (x !== null) { camera.x = x; camera.y = y; }
           camera.clamp();
-          requests.moved();
+          moved();
         }""",
         [scale, x, y],
     )

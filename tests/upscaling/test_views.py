@@ -79,6 +79,24 @@ def test_a_view_encodes_only_the_tiles_it_shows(tiled, image):
     assert len(fields) == 2
 
 
+@pytest.mark.parametrize("model", ["tiled", "direct"])
+def test_a_small_view_needs_only_a_part_of_its_tile(model, request, image, monkeypatch):
+    engine = request.getfixturevalue(model).engine
+    prepared = Prepared(engine, image, fields={})
+    places = [(90, 150, 20, 30), (0, 0, 12, 20), (170, 270, 18, 30)]
+    monkeypatch.setattr(engine, "crops", ())
+    expected = [prepared.render_view(*place, 4.0) for place in places]
+    cropped, crop = [], engine.crop
+    monkeypatch.setattr(engine, "crop", lambda *args: cropped.append(args) or crop(*args))
+    monkeypatch.setattr(engine, "crops", (24, 32))
+    for place, view in zip(places, expected, strict=True):
+        difference = prepared.render_view(*place, 4.0).astype(int) - view
+        assert np.abs(difference).max() <= 1
+    assert len(cropped) >= 3
+    corners, sides = [args[1] for args in cropped], {args[2] for args in cropped}
+    assert (0, 0) in corners and len(set(corners)) >= 3 and sides <= {24, 32}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

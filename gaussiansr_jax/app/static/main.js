@@ -361,7 +361,7 @@ async function begin() {
   wire();
   document.body.dataset.ready = "true";
   // For tests and the curious.
-  Object.assign(window, { gaussiansr: { camera, stage, requests, ellipses } });
+  Object.assign(window, { gaussiansr: { camera, stage, requests, ellipses, moved } });
 }
 
 begin().catch((error) => complain(error.message));
