@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests of one file share what their fixtures make, so one worker gets all of them.
-PYTEST := -n 2 --dist loadfile
+PYTEST := -n 2 --dist loadfile -rs
 
 .PHONY: demo test setup clean
 
