@@ -16,7 +16,12 @@ def main(argv: list[str] | None = None) -> None:
     Args:
       argv: the arguments; by default those of the process.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    args = parse(sys.argv[1:] if argv is None else argv)
+    args.main(args)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The arguments of a command, and its function as `main`."""
     # Only the module of the command in question is imported; help on all of them needs all.
     chosen = [argv[0]] if argv and argv[0] in COMMANDS else COMMANDS
     parser = argparse.ArgumentParser(
@@ -29,8 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(main=module.main)
-    args = parser.parse_args(argv)
-    args.main(args)
+    return parser.parse_args(argv)
 
 
 def console() -> None:
