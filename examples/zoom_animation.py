@@ -15,20 +15,14 @@ import gaussiansr_jax as gsr
 from gaussiansr_jax import images
 
 
-def frames(upscaler, image, center, scales, size):
+def frames(prepared, center, scales, size):
     """Yields uint8 frames [size, size, 3] at rising scales around `center` (y, x in [0, 1])."""
     for scale in scales:
-        # Only what the frame shows, and a margin that its borders depend on, goes into the model.
-        seen, margin = int(np.ceil(size / scale)), 24
-        crop, offset = [], []
-        for axis in (0, 1):
-            length = image.shape[axis]
-            first = int(np.clip(center[axis] * length - seen / 2, 0, max(length - seen, 0)))
-            start = max(first - margin, 0)
-            crop.append(slice(start, min(first + seen + margin, length)))
-            offset.append(round((first - start) * scale))
-        large = upscaler.upscale(image[tuple(crop)], scale=float(scale))
-        yield large[offset[0] : offset[0] + size, offset[1] : offset[1] + size]
+        corner = []
+        for length, middle in zip(prepared.image.shape[:2], center, strict=True):
+            whole = round(length * scale)
+            corner.append(int(np.clip(middle * whole - size / 2, 0, whole - size)))
+        yield prepared.render_view(*corner, size, size, float(scale))
 
 
 def save_film(path, pictures, rate):
@@ -61,7 +55,8 @@ def main() -> None:
     size = min(args.size, *image.shape[:2]) // 2 * 2
     # Equal ratios from frame to frame look like a steady zoom.
     scales = np.geomspace(1.0, args.to, args.frames)
-    pictures = list(frames(gsr.load(args.weights), image, args.center, scales, size))
+    prepared = gsr.load(args.weights).prepare(image)
+    pictures = list(frames(prepared, args.center, scales, size))
     if args.output.suffix == ".mp4":
         save_film(args.output, pictures, rate=24)
     else:
