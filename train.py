@@ -1,115 +1,12 @@
-"""Trains a model.
+"""Trains a model: `python -m gaussiansr_jax train`, from the repository.
 
-    python train.py --config configs/NAME.py --workdir DIR [--config.key=value ...]
-
-The same command again resumes where the last one stopped. Several processes, on one host or many,
-run the same command each; see docs/pods.md.
+python train.py --config configs/NAME.py --workdir DIR [--config.key=value ...]
 """
 
-import os
-import re
 import sys
-from pathlib import Path
 
-from gaussiansr_jax import distributed
-from gaussiansr_jax.errors import UserError, needs_extra, run_cli, shown
-
-with shown(), needs_extra("training", "train"):
-    from absl import app, flags, logging
-    from ml_collections import config_flags
-
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; created if missing.")
-
-# Read first: the processes come together before the config is read.
-PROCESSES = flags.FlagValues()
-DISTRIBUTED = flags.DEFINE_bool(
-    "distributed",
-    None,
-    "Several processes work together. By default so under Slurm, Open MPI, Kubernetes and on TPU "
-    "pods, and where the flags below or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
-    "JAX_PROCESS_ID are given. --nodistributed: this process is alone.",
-    flag_values=PROCESSES,
-)
-COORDINATOR = flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0.", flag_values=PROCESSES
-)
-NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Number of processes.", flag_values=PROCESSES
-)
-PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "Number of this process, from 0.", flag_values=PROCESSES
-)
-START_TIMEOUT = flags.DEFINE_integer(
-    "start_timeout", 300, "Seconds in which all processes must start.", flag_values=PROCESSES
-)
-flags.FLAGS.append_flag_values(PROCESSES)
-
-
-def place(argv: list[str]) -> distributed.Place | None:
-    """Which of how many processes this one is."""
-    try:
-        PROCESSES(argv, known_only=True)
-    except flags.Error as error:
-        raise UserError(_sentence(error)) from error
-    if DISTRIBUTED.value is False:
-        return None
-    found = distributed.find_place(
-        os.environ, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value
-    )
-    if DISTRIBUTED.value and found is None:
-        raise UserError(
-            "no launcher says which processes there are; give --coordinator HOST:PORT, "
-            "--num_processes and --process_id"
-        )
-    return found
-
-
-def parse(argv: list[str]) -> list[str]:
-    """Parses the flags; whatever is wrong with them or with the config is one sentence."""
-    try:
-        rest = flags.FLAGS(argv)
-        config = CONFIG.value
-        if config is not None:
-            config.to_dict()  # where the file could not be read, the first use of it says so
-    # config_flags raises what the config file raises, besides errors of its own.
-    except Exception as error:
-        raise UserError(_sentence(error)) from error
-    if len(rest) > 1:
-        raise UserError(f"unknown argument {rest[1]!r}; settings are given as --config.key=value")
-    if config is None or not WORKDIR.value:
-        raise UserError("give --config configs/NAME.py and --workdir DIR")
-    return rest
-
-
-def _sentence(error: Exception) -> str:
-    """What an error of the flags says, as one line."""
-    if isinstance(error, KeyError | AttributeError):
-        name = re.search(r"'(\w+)", str(error))
-        hint = re.search(r'mean "(\w+)"', str(error))
-        hint = f"did you mean {hint[1]!r}?" if hint else "see gaussiansr_jax/training/config.py"
-        return f"unknown setting {name[1] if name else error!r}; {hint}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)
-
-
-def main(argv: list[str]) -> None:
-    """Trains as the flags say."""
-    del argv
-    if flags.FLAGS["verbosity"].value >= logging.INFO and "--verbosity" not in " ".join(sys.argv):
-        # Orbax tells at INFO of every file that it touches.
-        logging.set_verbosity(logging.WARNING)
-    from gaussiansr_jax.training.loop import train
-
-    train(CONFIG.value, Path(WORKDIR.value))
-
-
-def run() -> None:
-    """Joins the other processes, if there are any, and trains."""
-    helping = any(argument.startswith(("--help", "-h")) for argument in sys.argv[1:])
-    with distributed.joined(None if helping else place(sys.argv), START_TIMEOUT.value):
-        app.run(main, flags_parser=parse)
-
+from gaussiansr_jax.__main__ import main
+from gaussiansr_jax.errors import run_cli
 
 if __name__ == "__main__":
-    run_cli(run)
+    run_cli(lambda: main(["train", *sys.argv[1:]]))

@@ -7,7 +7,15 @@ from importlib import import_module
 from gaussiansr_jax import __version__
 from gaussiansr_jax.errors import run_cli
 
-COMMANDS = ("upscale", "app", "dataset", "demo", "export", "models", "port", "push", "verify")
+COMMANDS = (
+    *("upscale", "app", "demo", "models"),
+    *("train", "eval", "dataset"),
+    *("port", "verify", "export", "push"),
+)
+
+
+# These parse their arguments by themselves.
+OWN_PARSERS = {"train": "Train a model."}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,8 +24,12 @@ def main(argv: list[str] | None = None) -> None:
     Args:
       argv: the arguments; by default those of the process.
     """
-    args = parse(sys.argv[1:] if argv is None else argv)
-    args.main(args)
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in OWN_PARSERS:
+        import_module(f"gaussiansr_jax.commands.{argv[0]}").main(argv[1:])
+    else:
+        args = parse(argv)
+        args.main(args)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -30,6 +42,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in chosen:
+        if name in OWN_PARSERS:
+            commands.add_parser(name, help=OWN_PARSERS[name])
+            continue
         module = import_module(f"gaussiansr_jax.commands.{name}")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         module.add_arguments(command)

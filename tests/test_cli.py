@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import subprocess
 import sys
@@ -175,10 +174,7 @@ def test_demo(weights_file, tmp_path, capsys):
 
 @pytest.fixture
 def evaluate(weights_file):
-    spec = importlib.util.spec_from_file_location("eval_script", ROOT / "eval.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return lambda *args: script.main([*map(str, args), "--weights", weights_file])
+    return lambda *args: __main__.main(["eval", *map(str, args), "--weights", weights_file])
 
 
 def test_eval_json(evaluate, tmp_path, capsys):

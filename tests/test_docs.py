@@ -48,10 +48,17 @@ def test_commands_are_understood(words, capsys):
         case ["make", *targets]:
             rules = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert set(targets) <= set(rules)
+        case ["gaussiansr", "train", *rest]:
+            text = (ROOT / "gaussiansr_jax/commands/train.py").read_text()
+            for word in rest:
+                check_option(word, text)
         case ["gaussiansr", *rest] | ["python" | "python3", "-m", "gaussiansr_jax", *rest]:
             parses(lambda: __main__.parse(rest), capsys)
+        case ["python" | "python3", "eval.py", *rest]:
+            parses(lambda: __main__.parse(["eval", *rest]), capsys)
         case ["python" | "python3", script, *rest] if script.endswith(".py"):
-            text = (ROOT / script).read_text()
+            command = {"train.py": "gaussiansr_jax/commands/train.py"}
+            text = (ROOT / command.get(script, script)).read_text()
             for word in rest:
                 check_option(word, text)
         case _:

@@ -15,7 +15,18 @@ import gaussiansr_jax as gsr
 from gaussiansr_jax import images
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("gaussiansr_jax", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
+TINY = (
+    "--config.model.encoder.channels=4",
+    "--config.model.encoder.blocks=1",
+    "--config.model.head.trunk_channels=4",
+    "--config.val_images=1",
+    "--config.val_crop=48",
+    "--config.lr_size=8",
+    "--config.query_size=8",
+    "--config.batch_size=8",
+    "--config.warmup_steps=0",
+)
+FILES = ("gaussiansr_jax", "configs", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
 
 
 def pip(*args):
@@ -42,7 +53,7 @@ def test_the_wheel_holds_what_a_user_needs(wheel):
         names = set(archive.namelist())
         (entry,) = (name for name in names if name.endswith("entry_points.txt"))
         assert "gaussiansr = gaussiansr_jax.__main__:console" in archive.read(entry).decode()
-    assert "gaussiansr_jax/py.typed" in names
+    assert {"gaussiansr_jax/py.typed", "gaussiansr_jax/configs/quickstart.py"} <= names
     assert f"gaussiansr_jax/shipped/{gsr.DEFAULT_WEIGHTS}.safetensors" in names
     assert not [name for name in names if name.startswith(("tests", "benchmarks"))]
 
@@ -66,6 +77,8 @@ def test_the_installed_wheel_upscales_without_the_repository(wheel, tmp_path):
         ).stdout
 
     assert run("--version").strip() == gsr.__version__
+    run("train", "--config=quickstart", "--workdir=run", "--config.steps=1", *TINY)
+    assert (tmp_path / "run" / "model.safetensors").is_file()
     run("upscale", "a.png", "--output", "b.png", "--scale", "1.5")
     assert images.read_rgb(tmp_path / "b.png").shape == (18, 24, 3)
     expected = gsr.load().upscale(tiny_model.photo(12, 16), scale=1.5)
