@@ -151,7 +151,7 @@ def test_bfloat16_computes_with_float32_parameters(model_and_params):
 @pytest.mark.parametrize("head", [HEADS[0], HEADS[4]], ids=["gaussiansr", "direct"])
 def test_training_selection_is_random_and_evaluation_is_not(head):
     model = models.build({"encoder": ENCODER, "head": head})
-    variables = model.init(jax.random.key(0), LR)
+    variables = jax.jit(model.init)(jax.random.key(0), LR)
 
     @partial(jax.jit, static_argnums=1)
     def sigma(seed, train):
@@ -165,7 +165,7 @@ def test_training_selection_is_random_and_evaluation_is_not(head):
 
 def test_direct_head_reproduces_constant_images_at_every_scale():
     model = models.build({"encoder": ENCODER, "head": HEADS[3]})
-    params = model.init(jax.random.key(0), LR)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), LR)["params"]
     # All Gaussians carry one color: whatever their shapes, the normalized field must be that color.
     out = params["head"]["out"]
     bias = jax.random.normal(jax.random.key(1), out["bias"].shape)
@@ -200,7 +200,7 @@ def test_unknown_names_are_said(config, message):
 def test_liif_is_continuous_at_the_center_line_of_the_outermost_pixels():
     # There all four areas of the blending vanish together.
     model = models.build({"encoder": ENCODER, "head": HEADS[2]})
-    params = model.init(jax.random.key(0), LR)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), LR)["params"]
     field = model.apply({"params": params}, LR[:1], method="encode")
     around = jnp.array([[[y, 2.3] for y in (-1e-4, -1e-7, 0.0, 1e-7, 1e-4)]])
     colors = model.apply({"params": params}, field, around, jnp.ones((1, 2)) / 3, method="query")
@@ -227,10 +227,11 @@ def test_every_encoder_keeps_padding_out_and_knows_its_radius(name):
     small = {
         "edsr-baseline": {"channels": 8, "blocks": 2},
         "edsr-large": {"channels": 8, "blocks": 2},
+        "rdn": {"channels": 8, "growth": 8, "blocks": 2, "layers": 2},
     }
-    config = {"encoder": {"name": name, **small.get(name, {})}, "head": {"name": "direct"}}
+    config = {"encoder": {"name": name, **small[name]}, "head": {"name": "direct"}}
     encoder = models.build(config).encoder
-    side = min(2 * encoder.radius + 3, 24)
+    side = 2 * encoder.radius + 3
     lr = jax.random.uniform(jax.random.key(5), (1, side, side, 3), minval=-1.0)
     params = jax.jit(encoder.init)(jax.random.key(0), lr)
     features = jax.jit(encoder.apply)(params, lr)

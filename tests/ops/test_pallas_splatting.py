@@ -47,7 +47,7 @@ def test_kernels_equal_plain_jax(count, channels, radius, normalized, rows, monk
     parameters, positions = planes(count, channels, normalized), grid(6, 130)
     static = {"radius": radius, "normalized": normalized}
     plain = partial(splatting._by_rows, **static)
-    expected, pull_back = jax.vjp(lambda p: plain(p, *positions), parameters)
+    expected, pull_back = jax.vjp(jax.jit(lambda p: plain(p, *positions)), parameters)
     field, log_sum = pallas_splatting.forward(parameters, *positions, **static, interpret=INTERPRET)
     np.testing.assert_allclose(field, expected, rtol=1e-5, atol=1e-6)
     gradient = jax.random.normal(jax.random.key(1), field.shape)

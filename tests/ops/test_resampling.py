@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,7 +61,8 @@ def test_interpolation_inside_padding_ignores_the_padding():
 @given(st.integers(8, 40), st.integers(8, 40), st.integers(4, 60), st.integers(4, 60))
 def test_renormalized_resize_equals_pillow(height, width, out_height, out_width):
     image = np.random.default_rng(0).random((height, width), np.float32)
-    ours = resampling.resize(jnp.asarray(image)[..., None], (out_height, out_width), "renormalize")
+    resize = jax.jit(resampling.resize, static_argnums=(1, 2))
+    ours = resize(image[..., None], (out_height, out_width), "renormalize")
     pillow = Image.fromarray(image).resize((out_width, out_height), Image.Resampling.BICUBIC)
     np.testing.assert_allclose(ours[..., 0], np.asarray(pillow), atol=2e-5)
 
@@ -70,12 +73,12 @@ def test_symmetric_boundary_is_that_of_the_mirrored_signal(length, scale):
     # Mirroring the signal at both ends and cutting the middle out of the result is the same.
     out = int(length / scale)
     signal = np.random.default_rng(length).random(length).astype(np.float32)
-    matrix = resampling.antialiased_matrix(out, length, scale, boundary="symmetric")
+    symmetric = jax.jit(partial(resampling.antialiased_matrix, out, length, boundary="symmetric"))
+    matrix = symmetric(scale)
     center = (np.arange(out)[:, None] + 0.5) * scale - 0.5 + length
     mirrored = np.pad(signal, length, mode="symmetric")
-    weights = resampling.cubic_kernel(
-        jnp.asarray((center - np.arange(3 * length)) / scale, jnp.float32), -0.5
-    )
+    distance = (center - np.arange(3 * length)) / scale
+    weights = jax.jit(resampling.cubic_kernel)(np.float32(distance), -0.5)
     weights /= weights.sum(1, keepdims=True)
     np.testing.assert_allclose(matrix @ signal, weights @ mirrored, atol=2e-5)
 

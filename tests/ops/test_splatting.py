@@ -64,7 +64,8 @@ def test_whole_image_window_equals_dense_values_and_gradients(normalized):
         def loss(gaussians, queries, footprint):
             return jnp.sum(weight * evaluate(gaussians, queries, footprint))
 
-        return jax.value_and_grad(loss, (0, 1, 2))(random_field(), queries, FOOTPRINT)
+        run = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
+        return run(random_field(), queries, FOOTPRINT)
 
     dense = value_and_gradients(lambda g, q, f: splatting.splat_dense(g, q, f, normalized))
     window = value_and_gradients(lambda g, q, f: splatting.splat(g, q, f, 6, normalized))
@@ -85,7 +86,7 @@ def test_grid_equals_scattered_values_and_gradients(normalized):
 
     chex.assert_trees_all_close(grid(random_field()), scattered(random_field()), atol=1e-5)
     gradients = [
-        jax.grad(lambda g: jnp.sum(weight * f(g)))(random_field())  # noqa: B023
+        jax.jit(jax.grad(lambda g: jnp.sum(weight * f(g))))(random_field())  # noqa: B023
         for f in (grid, scattered)
     ]
     chex.assert_trees_all_close(*gradients, rtol=1e-4, atol=1e-5)
