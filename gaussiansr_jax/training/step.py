@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +45,7 @@ def sample_loss(
     one = jax.tree.map(lambda x: x[None], sample)
     variables = {"params": params}
     prediction = model.apply(variables, one, rngs={"gumbel": key}, method=predict)
+    chex.assert_equal_shape([prediction, one.target])  # broadcasting would be a wrong loss
     error = prediction - one.target
     return 2 * jnp.mean(jnp.abs(error)), jnp.mean(error**2)
 
