@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,9 @@ def load(path: str | os.PathLike) -> Loaded:
     flat, metadata = read_safetensors(path)
     config, facts = _described(metadata, path)
     flat = {name: array.astype(np.float32) for name, array in flat.items()}
+    groups = {name[:i] for name in flat for i, letter in enumerate(name) if letter == "/"}
+    for name in groups & flat.keys():
+        raise UserError(f"{path} is damaged ({name} is a tensor and a group of tensors)")
     params = flax.traverse_util.unflatten_dict(flat, sep="/")
     check(params, config, str(path))
     return params, config, facts
@@ -151,15 +154,9 @@ def check(params: Params, config: dict, source: str) -> None:
     Raises:
       UserError: a parameter is missing, unknown, of another shape or not finite.
     """
-    from gaussiansr_jax import models
-
-    model = models.build(config)
-    # Nothing is computed here, the key included: each program costs a start on a GPU its time.
-    with jax.enable_x64(False):  # whatever the caller computes with
-        wanted = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
-    wanted = wanted["params"]
-    wanted = {k: v.shape for k, v in flax.traverse_util.flatten_dict(wanted, sep="/").items()}
-    given = {k: v.shape for k, v in flax.traverse_util.flatten_dict(params, sep="/").items()}
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    given = {name: array.shape for name, array in flat.items()}
+    wanted = _shapes_of_model(config, given, source)
     faults = [f"{name} is missing" for name in sorted(wanted.keys() - given.keys())]
     faults += [f"{name} is not part of it" for name in sorted(given.keys() - wanted.keys())]
     faults += [
@@ -173,8 +170,42 @@ def check(params: Params, config: dict, source: str) -> None:
             f"{source} holds the weights of another model than its config says: "
             f"{faults[0]}{rest}; use a file that belongs to this model"
         )
-    for name, array in flax.traverse_util.flatten_dict(params, sep="/").items():
+    for name, array in flat.items():
         check_finite(array, name, source)
+
+
+def _shapes_of_model(config: dict, given: Mapping[str, tuple], source: str) -> dict[str, tuple]:
+    """The shapes of the parameters of a config's model, by their names."""
+    from gaussiansr_jax import models
+
+    # A damaged number must not start building a model of a million blocks.
+    most = max(64, len(given), *(side for shape in given.values() for side in shape))
+    settings = [(part, config.get(part)) for part in ("encoder", "head")]
+    for part, key, value in (
+        (part, *item)
+        for part, found in settings
+        if isinstance(found, dict)
+        for item in found.items()
+    ):
+        if isinstance(value, int) and value > most:
+            raise UserError(f"{source}: {key}={value} of the {part} does not fit its tensors")
+
+    def init() -> Any:
+        return models.build(config).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+    try:
+        # Nothing is computed here, the key included: a program costs a start on a GPU its time.
+        with jax.enable_x64(False):  # whatever the caller computes with
+            params = jax.eval_shape(init)["params"]
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    except Exception as error:  # whatever a damaged config makes the layers raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"{source}: its config makes no model ({type(error).__name__}: {reason}); "
+            "download it again"
+        ) from error
+    return {k: v.shape for k, v in flax.traverse_util.flatten_dict(params, sep="/").items()}
 
 
 def check_finite(array: np.ndarray, name: str, source: str) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import json
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tiny_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gaussiansr_jax import UserError, loading, weights
 from gaussiansr_jax.training import checkpoints
@@ -99,11 +102,11 @@ def test_half_precision_in_the_file(tmp_path, dtype):
     weights.save(small, tiny_model.params(), tiny_model.CONFIG, {}, dtype)
     params, config, _ = weights.load(small)
     assert config == tiny_model.CONFIG
-    for ours, given in zip(
+    for ours, exact in zip(
         jax.tree.leaves(params), jax.tree.leaves(tiny_model.params()), strict=True
     ):
         assert ours.dtype == np.float32
-        np.testing.assert_allclose(ours, given, rtol=2**-8, atol=1e-6)
+        np.testing.assert_allclose(ours, exact, rtol=2**-8, atol=1e-6)
     numbers = sum(x.size for x in jax.tree.leaves(params))
     assert whole.stat().st_size - small.stat().st_size == pytest.approx(2 * numbers, abs=400)
 
@@ -135,6 +138,58 @@ def test_a_run_whose_numbers_are_not_finite(tmp_path):
     weights.save(tmp_path / "model.safetensors", params, tiny_model.CONFIG, {})
     with pytest.raises(UserError, match="1 of the 9 numbers of head/rho are NaN or infinite"):
         loading.resolve(tmp_path)
+
+
+VALUES = [None, -1, 0, 10**12, "x", "", [], {}, True, 2.5, float("nan"), [1], 7, "rdn", "direct"]
+SETTINGS = [(part, key) for part in ("encoder", "head") for key in tiny_model.CONFIG[part]]
+
+
+@settings(max_examples=60)
+@given(
+    place=st.sampled_from([*SETTINGS, ("head", "new"), "encoder", "head", "dtype", "new"]),
+    value=st.sampled_from(VALUES),
+)
+def test_a_damaged_config_is_a_sentence(tmp_path_factory, place, value):
+    config = copy.deepcopy(tiny_model.CONFIG)
+    if isinstance(place, str):
+        config[place] = value
+    else:
+        config[place[0]][place[1]] = value
+    path = tiny_model.save(tmp_path_factory.mktemp("damaged") / "w.safetensors", config)
+    with contextlib.suppress(UserError):
+        loading.resolve(path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return tiny_model.save(tmp_path_factory.mktemp("whole") / "w.safetensors").read_bytes()
+
+
+@settings(max_examples=100)
+@given(
+    places=st.lists(st.integers(0, 1 << 20), min_size=1, max_size=3),
+    bits=st.integers(1, 255),
+    in_header=st.booleans(),
+)
+def test_a_damaged_file_is_a_sentence(tmp_path_factory, whole, places, bits, in_header):
+    header = 8 + int.from_bytes(whole[:8], "little")
+    data = bytearray(whole)
+    for place in places:
+        data[place % (header if in_header else len(data))] ^= bits
+    path = tmp_path_factory.mktemp("damaged") / "w.safetensors"
+    path.write_bytes(data)
+    with contextlib.suppress(UserError):
+        params, _, _ = loading.resolve(path)
+        assert all(np.isfinite(array).all() for array in jax.tree.leaves(params))
+
+
+def test_a_tensor_that_is_a_group_of_tensors(tmp_path, whole):
+    (tmp_path / "a.safetensors").write_bytes(whole)
+    arrays, metadata = weights.read_safetensors(tmp_path / "a.safetensors")
+    arrays["head"] = np.zeros(3)
+    (tmp_path / "b.safetensors").write_bytes(safetensors.numpy.save(arrays, metadata))
+    with pytest.raises(UserError, match="head is a tensor and a group"):
+        weights.load(tmp_path / "b.safetensors")
 
 
 def test_each_shipped_model_says_what_it_is_good_for():
