@@ -9,6 +9,7 @@ from typing import Any
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.porting import tables
+from gaussiansr_jax.porting.inert_pickle import short
 
 ENCODERS = {  # official name -> our name, the arguments that fix the architecture
     "edsr-baseline": ("edsr-baseline", {"n_resblocks": 16, "n_feats": 64, "res_scale": 1}),
@@ -33,7 +34,7 @@ def config_of(spec: Mapping[str, Any], source: str) -> dict:
     Raises:
       UserError: another architecture, or an argument that changes it.
     """
-    name, args = spec.get("name"), dict(spec.get("args") or {})
+    name, args = _parts(spec)
     encoder = _encoder(args.pop("encoder_spec", None), name, source)
     if name == "gaussian-splatter":
         # The weights that the authors published call the decoder "fc".
@@ -49,33 +50,44 @@ def config_of(spec: Mapping[str, Any], source: str) -> dict:
         head = {"name": "liif"}
     else:
         raise UserError(
-            f"{source}: a checkpoint of the model {name!r}; "
+            f"{source}: a checkpoint of the model {short(name)}; "
             "only 'gaussian-splatter' (GaussianSR) and 'liif' can be ported"
         )
     return {"encoder": {"name": encoder}, "head": head}
 
 
 def _encoder(spec: Any, model: str | None, source: str) -> str:
-    name = spec.get("name") if isinstance(spec, Mapping) else None
+    name, args = _parts(spec)
     if name not in ENCODERS or (name == "rdn" and model != "liif"):
         raise UserError(
-            f"{source}: a checkpoint of {model!r} with the encoder {name!r}; "
+            f"{source}: a checkpoint of {short(model)} with the encoder {short(name)}; "
             "EDSR can be ported, and RDN with LIIF"
         )
     ours, fixed = ENCODERS[name]
-    args = {k: v for k, v in (spec.get("args") or {}).items() if k not in _NEVER_USED}
+    args = {k: v for k, v in args.items() if k not in _NEVER_USED}
     allowed = {**fixed, "no_upsampling": True, "n_class": 100}
     _check({"name": name, "args": args}, name, allowed, "encoder_spec", source)
     return ours
 
 
+def _parts(spec: Any) -> tuple[str | None, dict[str, Any]]:
+    """Name and arguments of a spec, as far as it is one."""
+    spec = spec if isinstance(spec, Mapping) else {}
+    name, args = spec.get("name"), spec.get("args")
+    return (
+        name if isinstance(name, str) else None,
+        dict(args) if isinstance(args, Mapping) else {},
+    )
+
+
 def _check(spec: Any, name: str, allowed: Mapping[str, Any], where: str, source: str) -> None:
-    if not isinstance(spec, Mapping) or spec.get("name") != name:
-        raise UserError(f"{source}: {where} is {spec!r}; only {name!r} can be ported")
-    for key, value in (spec.get("args") or {}).items():
+    found, args = _parts(spec)
+    if found != name:
+        raise UserError(f"{source}: {where} is {short(spec)}; only {name!r} can be ported")
+    for key, value in args.items():
         if key not in allowed or value != allowed[key]:
             wanted = f"only {allowed[key]!r} can be ported" if key in allowed else "it is not known"
-            raise UserError(f"{source}: {where} has {key}={value!r}; {wanted}")
+            raise UserError(f"{source}: {where} has {key}={short(value)}; {wanted}")
 
 
 def spec_of(config: Mapping[str, Any], source: str) -> dict:

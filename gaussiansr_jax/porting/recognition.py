@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.porting import inert_pickle
+from gaussiansr_jax.porting.networks import guess
 from gaussiansr_jax.porting.torch_file import TorchTensor
 
 Tensors = dict[str, Any]  # with a `shape`
@@ -37,28 +38,6 @@ _ANCHORS = {
     "liif": "imnet.layers.0.weight",
 }
 _EDSR_SIZES = {(16, 64): "edsr-baseline", (32, 256): "edsr-large"}  # blocks, channels
-
-# What else is met in the wild: the network, and patterns of names that it has all of.
-_OTHERS = (
-    ("CiaoSR", r"imnet_q\.", r"imnet_k\."),
-    ("LTE", r"imnet\.", r"^coef\.", r"^freq\.", r"^phase\."),
-    ("SRNO", r"^conv00\.weight", r"^conv0\.qkv_proj\."),
-    ("HAT", r"layers\.0\.residual_group\.blocks\.0\.conv_block\.cab\."),
-    ("Swin2SR", r"layers\.0\.residual_group\.blocks\.0\.attn\.logit_scale"),
-    ("SwinIR", r"layers\.0\.residual_group\.blocks\.0\.attn\."),
-    ("DAT", r"layers\.0\.blocks\.0\.ffn\.sg\."),
-    ("RCAN", r"body\.0\.body\.0\.body\.3\.conv_du\."),
-    ("ESRGAN (RRDBNet)", r"(RRDB_trunk|body)\.0\.(RDB|rdb)1\.conv1\.|\.sub\.0\.RDB1\.conv1\."),
-    ("SRResNet", r"conv_first\.", r"(recon_trunk|body)\.0\.conv1\."),
-    ("EDSR", r"head\.0\.weight", r"body\.0\.body\.0\.weight"),
-    ("RDN", r"SFENet1\.weight"),
-    ("Real-ESRGAN's small network (SRVGGNetCompact)", *(rf"^body\.{i}\.weight" for i in range(5))),
-    ("SPAN", r"block_1\.c1_r\."),
-    ("NAFNet", r"^intro\.weight", r"middle_blks\."),
-    ("Restormer", r"encoder_level1\.0\.attn\.temperature"),
-    ("Stable Diffusion", r"model\.diffusion_model\."),
-    ("LIIF", r"imnet\.layers\.0\.weight"),
-)
 
 
 def state_dicts(value: Any, path: tuple[str, ...] = ()) -> Iterator[Found]:
@@ -155,17 +134,9 @@ def _encoder(tensors, prefix: str, model: str, source: str) -> tuple[str, int]:
     )
 
 
-def guess(tensors: Mapping[str, Any]) -> str | None:
-    """The network that the names belong to, as far as known."""
-    for network, *patterns in _OTHERS:
-        if all(any(re.search(pattern, name) for name in tensors) for pattern in patterns):
-            return network
-    return None
-
-
 def _of_another(tensors: Tensors) -> str:
     names = [_WRAPPERS.sub(r"\1", name) for name in tensors]
-    network = guess(dict.fromkeys(names))
+    network = guess(names)
     first = ", ".join(map(inert_pickle.short, names[:3]))
     looks = f"these look like the weights of {network}" if network else f"weights named {first}, …"
     return (

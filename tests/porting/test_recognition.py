@@ -1,12 +1,16 @@
 """Checkpoints as people have them: every wrapping, any ending, other networks by their names."""
 
 import collections
+import contextlib
+import copy
 
 import checkpoints
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gaussiansr_jax import loading
 from gaussiansr_jax.errors import UserError
@@ -145,3 +149,28 @@ def test_numbers_that_are_not_finite(tmp_path, number):
     torch_writer.write(tmp_path / "a.pth", tensors)
     with pytest.raises(UserError, match=r"1 of the 65536 numbers of imnet\.layers\.4\.weight"):
         loading.resolve(tmp_path / "a.pth")
+
+
+ODD = st.sampled_from(
+    [None, 1, -1.5, "x", "", [], {}, (), [1], {"name": []}, np.zeros(3), {"sd": 1}]
+)
+
+
+@settings(max_examples=150)
+@given(data=st.data(), network=st.sampled_from(["liif", "gaussian-splatter"]), odd=ODD)
+def test_odd_values_anywhere_are_a_sentence(tmp_path_factory, data, network, odd):
+    shapes = {"encoder.head.0.weight": (1,), "imnet.layers.0.weight": (1,), "coef.weight": (2, 2)}
+    spec, odd = copy.deepcopy((checkpoints.spec(network), odd))
+    value = {"model": {**spec, "sd": checkpoints.tensors(shapes)}, "epoch": 1}
+    place = value
+    for _ in range(data.draw(st.integers(0, 3))):
+        inner = [v for v in place.values() if isinstance(v, dict)]
+        place = data.draw(st.sampled_from(inner)) if inner else place
+    place[data.draw(st.sampled_from([*place, "new"]))] = odd
+    path = tmp_path_factory.mktemp("odd") / "a.pth"
+    torch_writer.write(path, value)
+    with contextlib.suppress(UserError):
+        loading.resolve(path)
+    with contextlib.suppress(UserError):
+        torch_writer.write(path, value["model"])
+        loading.resolve(path)
