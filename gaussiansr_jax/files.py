@@ -18,7 +18,7 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
     """Gives a temporary path beside `path`; what is there at the end is renamed to `path`.
 
     Args:
-      path: the file to be written; its folder is made if need be.
+      path: the file to be written; its folder is created if missing.
       overwrite: whether an existing file may be replaced.
 
     Raises:
