@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--head", nargs="+", default=["gaussiansr"], choices=list(HEADS))
-    parser.add_argument("--tiles", type=int, default=10_000)
+    parser.add_argument("--tiles", type=int, default=1_500)
     parser.add_argument("--steps", type=int, default=500, help="the most steps of a dispatch")
     parser.add_argument("--dispatches", type=int, default=4, help="of one measurement")
     parser.add_argument("--json", help="write the figures to this file")

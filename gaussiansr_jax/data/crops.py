@@ -97,9 +97,7 @@ def draw_crop(
     """
     tile_key, scale_key, corner_key = jax.random.split(key, KEYS)[:3]
     tile = draw_tile(tile_key, index, table.total, settings.batch_size) - table.first
-    low, high = settings.scale_range
-    scale = jax.random.uniform(scale_key, (), minval=low, maxval=high)
-    side = jnp.round(settings.lr_size * scale).astype(jnp.int32)
+    side = draw_side(scale_key, settings)
     corner = jax.random.randint(corner_key, (2,), 0, table.sizes[tile] - side + 1)
     # A slice must have a static size, the largest crop's. Near the tile's end it starts before
     # the crop does.
@@ -113,6 +111,19 @@ def draw_tile(
     """The tile floor((index + u) * total / parts) for a random u in [0, 1), in whole numbers."""
     fine = jax.random.randint(key, (), 0, total)
     return index * (total // parts) + (index * (total % parts) + fine) // parts
+
+
+def draw_side(key: Key[Array, ""], settings: SampleSettings) -> Int[Array, ""]:
+    """The side `round(L * scale)` of a crop for a random scale of the range.
+
+    In whole numbers, because a device and the CPU beside it round fractions differently.
+    """
+    low, high = (settings.lr_size * scale for scale in settings.scale_range)
+    sides = np.arange(round(low), round(high))
+    # Of 2**24 numbers, from which on the side is the next larger one.
+    limits = np.ceil((sides + 0.5 - low) / max(high - low, 1e-9) * 2**24).astype(np.uint32)
+    number = jax.random.bits(key, dtype=jnp.uint32) >> 8
+    return round(low) + jnp.sum(number >= limits, dtype=jnp.int32)
 
 
 def piece(lane: int, lanes: int, total: int) -> tuple[int, int]:

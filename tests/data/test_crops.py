@@ -56,6 +56,17 @@ def test_large_pools_and_batches_stay_within_32_bits():
     assert total - total // batch - 2 <= tile < total
 
 
+@pytest.mark.parametrize("scales", [(1.0, 4.0), (2.0, 2.0), (1.3, 3.7), (3.3, 3.3)])
+def test_scales_are_uniform_and_rounded_to_pixels(scales):
+    settings = SampleSettings(8, 8, 8, scales)
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    sides = np.asarray(jax.vmap(lambda key: crops.draw_side(key, settings))(keys))
+    expected = np.rint(8 * np.linspace(*scales, 200_001)).astype(int)
+    assert sides.min() == expected.min() and sides.max() == expected.max()
+    shares = (np.bincount(x, minlength=33) / len(x) for x in (sides, expected))
+    np.testing.assert_allclose(*shares, atol=0.01)
+
+
 def test_crops_lie_inside_their_tiles_and_windows():
     sizes = np.array([[40, 50], [64, 33], [37, 64]], np.int32)
     settings = SampleSettings(8, 8, 8, (1.0, 4.0), batch_size=64)
