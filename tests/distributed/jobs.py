@@ -96,7 +96,7 @@ def start(
     return process, *files
 
 
-def end(started, timeout=300):
+def end(started, timeout=600):
     """Waits for processes; after the first that fails, the others must end soon."""
     ends = {}
     deadline = time.monotonic() + timeout

@@ -11,7 +11,7 @@ def source(tmp_path_factory):
 
 def ends(started, *words):
     """All processes end with one sentence that has these words."""
-    ended = jobs.end(started, 120)
+    ended = jobs.end(started)
     for process in ended:
         assert process.code == 1 and len(process.errors) == 1, ended
         for word in words:
