@@ -2,11 +2,10 @@
 
 import glob
 import os
-import re
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import av
 import jax
@@ -24,6 +23,11 @@ from gaussiansr_jax.video.frames import FrameUpscaler, kept_size
 from gaussiansr_jax.video.pipeline import Sink, prefetched
 from gaussiansr_jax.video.reading import Film, Frame
 from gaussiansr_jax.video.writing import Encoding, Writer
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, where an open file cannot be removed
+    fcntl = None
 
 # Frames and packets that wait between two stages: decoded, and upscaled.
 _DECODED, _UPSCALED = 16, 8
@@ -91,7 +95,7 @@ def upscale_film(
         for sentence in plan.notes:
             note(sentence)
         _remove_left_over(path)
-        with atomic_write(path, overwrite) as temporary:
+        with atomic_write(path, overwrite) as temporary, _held(temporary):
             _convert(engine, film, temporary, plan, path, progress)
         _check_complete(film, path)
 
@@ -199,21 +203,27 @@ def _check_complete(film: Film, path: Path) -> None:
         )
 
 
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Creates a file and locks it as long as this process lives, so that it is no left-over."""
+    with path.open("wb") as file:
+        _lock(file)
+        yield
+
+
 def _remove_left_over(path: Path) -> None:
     """Removes what `atomic_write` of killed processes has left beside `path`."""
-    pattern = f".{glob.escape(path.stem[:100])}.*.part{glob.escape(path.suffix)}"
-    for file in path.parent.glob(pattern):
-        process = re.search(r"\.(\d+)\.part\.\w+$", file.name)
-        if process and not _runs(int(process[1])):
-            with suppress(OSError):
-                file.unlink()
+    for file in path.parent.glob(
+        f".{glob.escape(path.stem[:100])}.*.part{glob.escape(path.suffix)}"
+    ):
+        # A process that still writes it holds its lock, or, on Windows, the file itself.
+        with suppress(OSError):
+            with file.open("rb") as opened:
+                _lock(opened)
+            file.unlink()
 
 
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
+def _lock(file: IO[bytes]) -> None:
+    """Locks an open file until it is closed; raises `OSError` if another process has locked it."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
