@@ -32,10 +32,16 @@ class Outcome:
     failed: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def run(files: Sequence[Path], work: Callable[[int], Path]) -> Outcome:
-    """Does `work` for the index of each file; a failure is said at once, and the rest goes on."""
+def run(files: Sequence[Path], order: Sequence[int], work: Callable[[int], Path]) -> Outcome:
+    """Does `work` for the index of each file; a failure is said at once, and the rest goes on.
+
+    Args:
+      files: all of them.
+      order: their indices in the order in which they are done.
+      work: returns the path that it wrote, or raises.
+    """
     outcome = Outcome(len(files))
-    for index in progress(range(len(files))):
+    for index in progress(order):
         try:
             outcome.written.append(work(index))
         except Skipped:

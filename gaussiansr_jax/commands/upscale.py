@@ -3,11 +3,16 @@
 import argparse
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from gaussiansr_jax import images, loading
 from gaussiansr_jax.commands import arguments, batch, video
+from gaussiansr_jax.commands.ahead import Ahead
 from gaussiansr_jax.commands.arguments import Target
 from gaussiansr_jax.commands.progress import say
 from gaussiansr_jax.commands.startup import start_jax
@@ -17,7 +22,6 @@ from gaussiansr_jax.files import refuse_existing
 from gaussiansr_jax.images import Picture
 from gaussiansr_jax.upscaling.arguments import requested_size
 from gaussiansr_jax.upscaling.prepared import check_memory
-from gaussiansr_jax.upscaling.upscaler import Upscaler
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
 HELP = "Enlarge images, folders of images or films by any factor."
@@ -116,23 +120,27 @@ def main(args: argparse.Namespace) -> None:
     start_jax()
     upscaler = loading.load(args.weights, dtype=args.dtype, self_ensemble=args.self_ensemble)
 
+    waiting = _waiting(sources, [output / path for path in paths], job)
+    ahead = Ahead(upscaler, {} if args.self_ensemble or job.all_frames else waiting)
+
     def work(index: int) -> Path:
         source, path = sources[index], paths[index]
         if is_file:
-            return upscale_file(upscaler, source, path, job)
+            return upscale_file(upscaler.upscale, source, path, job)
 
         def rename(picture: Picture) -> Path:
             """The planned name, or another one where its format cannot hold the picture."""
             suitable = path if args.format else images.suitable_name(path, picture)
             return output / (suitable if suitable == path else names.free(suitable, source.suffix))
 
-        return upscale_file(upscaler, source, output / path, job, rename)
+        enlarge = partial(ahead.upscale, index)
+        return upscale_file(enlarge, source, output / path, job, rename)
 
-    batch.report(batch.run(sources, work), output, found.skipped)
+    batch.report(batch.run(sources, ahead.order(len(sources)), work), output, found.skipped)
 
 
 def upscale_file(
-    upscaler: Upscaler,
+    enlarge: Callable[..., np.ndarray],
     file: Path,
     path: Path,
     job: Job,
@@ -141,7 +149,7 @@ def upscale_file(
     """Upscales one image file.
 
     Args:
-      upscaler: the model.
+      enlarge: `Upscaler.upscale`, or what does the same.
       file: the image.
       path: where the result goes.
       job: what is to be done.
@@ -172,16 +180,26 @@ def upscale_file(
         check_memory((*size, 3), len(pictures) * 2 * picture.rgb.itemsize + 2 + picture.bits // 8)
     if note := job.target.note(pictures[0].rgb.shape[:2]):
         say(f"note: {file}: {note}")
-    results = [_enlarged(upscaler, picture, job.target) for picture in pictures]
+    results = [_enlarged(enlarge, picture, job.target) for picture in pictures]
     for note in images.write(path, results, job.overwrite, job.quality):
         say(f"note: {path}: {note}")
     return path
 
 
-def _enlarged(upscaler: Upscaler, picture: Picture, target: Target) -> Picture:
-    rgb = upscaler.upscale(images.bleed_colors(picture).rgb, **target.of(picture.rgb.shape[:2]))
+def _enlarged(enlarge: Callable[..., np.ndarray], picture: Picture, target: Target) -> Picture:
+    rgb = enlarge(images.bleed_colors(picture).rgb, **target.of(picture.rgb.shape[:2]))
     alpha = None if picture.alpha is None else images.resize_alpha(picture.alpha, rgb.shape[:2])
     return replace(picture, rgb=rgb, alpha=alpha)
+
+
+def _waiting(sources: list[Path], paths: list[Path], job: Job) -> dict[int, tuple[Path, tuple]]:
+    """For each file that is to be done and can be read, by its index: path and size."""
+    found = {}
+    for index, (source, path) in enumerate(zip(sources, paths, strict=True)):
+        if not path.exists() or job.overwrite:
+            with suppress(UserError):  # said when it is this file's turn
+                found[index] = source, images.read_size(source)
+    return found
 
 
 def _check_place(file: Path, path: Path, job: Job) -> None:

@@ -11,6 +11,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+# Valid sizes (height, width), or which pixels are valid.
+Valid = Int[Array, "batch 2"] | Bool[Array, "batch height width 1"]
+
 
 def validity_mask(
     shape: tuple[int, ...], size: Int[Array, "batch 2"]
@@ -27,14 +30,23 @@ def validity_mask(
 
 
 def zero_beyond(
-    x: Float[Array, "batch height width channels"], size: Int[Array, "batch 2"] | None
+    x: Float[Array, "batch height width channels"], valid: Valid | None
 ) -> Float[Array, "batch height width channels"]:
     """Zeros in the row below and the column right of each valid size; `x` itself without sizes.
 
     That is all that a 3×3 convolution of valid pixels reads of the padding, and writing these few
     in place is faster than going through the whole array.
+
+    Args:
+      x: features.
+      valid: valid sizes; or a mask, where several images lie in one array, at least one pixel
+        apart, and then everything else becomes zero.
     """
-    return x if size is None else _zero_beyond(x, size)
+    if valid is None:
+        return x
+    if valid.ndim == 4:
+        return jnp.where(valid, x, jnp.zeros((), x.dtype))
+    return _zero_beyond(x, valid)
 
 
 @jax.jit  # traced once for all calls of one shape
@@ -78,7 +90,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], size: Int[Array, "batch 2"] | None
+        self, x: Float[Array, "batch height width channels"], size: Valid | None
     ) -> Float[Array, "batch height width channels"]:
         """The block's output."""
         y = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(x)

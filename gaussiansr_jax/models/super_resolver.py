@@ -5,11 +5,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.models.heads.head import HeadInput
-from gaussiansr_jax.models.layers import validity_mask
+from gaussiansr_jax.models.layers import Valid, validity_mask
 
 
 class SuperResolver(nn.Module):
@@ -60,7 +60,7 @@ class SuperResolver(nn.Module):
     def encode(
         self,
         lr: Float[Array, "batch height width 3"],
-        size: Int[Array, "batch 2"] | None = None,
+        size: Valid | None = None,
         train: bool = False,
         temperature: ArrayLike = 1.0,
         noise: Float[Array, "batch height width kernels"] | None = None,
@@ -70,7 +70,9 @@ class SuperResolver(nn.Module):
         Args:
           lr: RGB in [0, 1].
           size: valid (height, width) from the top left corner of each image, where they are padded;
-            the result is that of the unpadded images. Default: everything is valid.
+            the result is that of the unpadded images. Or a mask [B, H, W, 1] of the valid pixels,
+            where several images lie in one array, at least one pixel apart; the result at their
+            pixels is that of each by itself. Default: everything is valid.
           train: whether the head's selection is random; then an rng "gumbel" is needed.
           temperature: of the Gumbel-softmax, in training.
           noise: Gumbel noise for the selection, in place of random noise.
@@ -80,13 +82,14 @@ class SuperResolver(nn.Module):
         """
         padded, mask = size, None
         lr = 2 * lr - 1
-        if padded is None:
+        packed = padded is not None and padded.ndim == 4
+        if padded is None or packed:
             size = jnp.broadcast_to(jnp.asarray(lr.shape[1:3], jnp.int32), (lr.shape[0], 2))
-        else:
-            mask = validity_mask(lr.shape, size)
+        if padded is not None:
+            mask = padded if packed else validity_mask(lr.shape, size)
             lr = jnp.where(mask, lr, 0.0)
         features = self.encoder(lr, padded)
-        inputs = HeadInput(features, lr, size, mask, train, temperature, noise)
+        inputs = HeadInput(features, lr, size, mask, train, temperature, noise, packed)
         return self.head.make_field(inputs)
 
     def query(

@@ -47,6 +47,7 @@ class Engine:
       blocks_at_once: blocks of one call.
       crops: sides in LR pixels of the parts of a field that are rendered by themselves where a view
         needs no more; few, as each is compiled.
+      packs: whether small images are better encoded several at once (`sheets`).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Engine:
         # What all blocks have in common takes a CPU as long as many of them.
         self.crops = _CPU_CROPS if cpu else ()
         self.model = models.build(self.config)
+        self.packs = cpu and self.model.tileable
         self._cudnn_layout = backend == "gpu"
         self._rendering_params = jax.device_put(self.model.rendering_params(params))
         encoding = (
@@ -77,6 +79,7 @@ class Engine:
         self._encoding_params = jax.device_put(encoding)
         self._encode = jax.jit(self._encode_fn)
         self._crop = jax.jit(_cropped, static_argnames="side")
+        self._cut = jax.jit(self._cut_fn, static_argnames="side")
         self._at_scale = jax.jit(self._at_scale_fn)
         self._gaussians = jax.jit(self._gaussians_fn, static_argnames="size")
         self._render = jax.jit(self._render_fn, static_argnames="as_uint8")
@@ -94,6 +97,23 @@ class Engine:
     def encode(self, lr: np.ndarray, size: np.ndarray | None) -> Any:
         """The model's field of padded images [1, H, W, 3] whose valid size is `size` [1, 2]."""
         return self._encode(self._encoding_params, lr, size)
+
+    @_in_32_bits
+    def encode_sheet(self, lr: np.ndarray, mask: np.ndarray) -> Any:
+        """The field of several images in one array [1, H, W, 3]; `mask` says where they are."""
+        return self._encode(self._encoding_params, lr, mask)
+
+    @_in_32_bits
+    def cut(self, sheet: Any, corner: Size, size: Size, side: int) -> Any:
+        """The field of one image, as `encode` has it.
+
+        Args:
+          sheet: of `encode_sheet`; the last pixel belongs to no image.
+          corner: the image's first row and column.
+          size: its height and width.
+          side: height and width that it is padded to.
+        """
+        return self._cut(sheet, np.array(corner, np.int32), np.array([size], np.int32), side=side)
 
     @_in_32_bits
     def field_bytes(self, lr: np.ndarray, size: np.ndarray | None) -> int:
@@ -176,6 +196,24 @@ class Engine:
             params = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 3) if x.ndim == 4 else x, params)
         lr = lr.astype(jnp.float32) / 255 if lr.dtype == jnp.uint8 else lr
         return self.model.apply({"params": params}, lr, size, method="encode")
+
+    def _cut_fn(self, sheet, corner, size, side):
+        rows = jnp.arange(side)[:, None] < size[0, 0]
+        cols = jnp.arange(side)[None, :] < size[0, 1]
+        inside = (rows & cols)[None]
+
+        def of_image(leaf):
+            if leaf.ndim < 3:  # the valid size
+                return size
+            widths = [(0, side if axis in (1, 2) else 0) for axis in range(leaf.ndim)]
+            start = (0, *corner, *([0] * (leaf.ndim - 3)))
+            shape = (1, side, side, *leaf.shape[3:])
+            part = jax.lax.dynamic_slice(jnp.pad(leaf, widths), start, shape)
+            # Beyond the image it is as in the padding of `encode`: no neighbor may be seen.
+            where = inside.reshape(1, side, side, *([1] * (leaf.ndim - 3)))
+            return jnp.where(where, part, leaf[:, -1:, -1:])
+
+        return jax.tree.map(of_image, sheet)
 
     def _at_scale_fn(self, params, field, cell):
         return self.model.apply({"params": params}, field, cell, method="at_scale")

@@ -63,6 +63,16 @@ def bucket(length: int, smallest: int, largest: int) -> int:
     return min(size, largest)
 
 
+def multiple(length: int, step: int) -> int:
+    """The least multiple of `step` that is not below `length`.
+
+    Examples:
+      >>> [multiple(n, 64) for n in (1, 64, 65)]
+      [64, 64, 128]
+    """
+    return -(-length // step) * step
+
+
 def positions(count: int, scale: float, first: float = 0) -> np.ndarray:
     """Positions in LR pixels of the `count` output pixels from `first`, [count] float64.
 

@@ -8,10 +8,11 @@ import tifffile
 import tiny_model
 from PIL import Image
 
+import gaussiansr_jax as gsr
 from gaussiansr_jax import UserError, __main__, images
-from gaussiansr_jax.commands import arguments, progress, upscale
+from gaussiansr_jax.commands import arguments, progress
 from gaussiansr_jax.commands.arguments import Target
-from gaussiansr_jax.upscaling import prepared
+from gaussiansr_jax.upscaling import prepared, sheets
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +44,14 @@ def test_no_file_ends_a_run(run, photos, tmp_path, capsys, monkeypatch):
     (photos / "broken.png").write_bytes(b"broken")
     Image.fromarray(tiny_model.photo(2, 600)).save(photos / "wide.webp", lossless=True)
     Image.fromarray(tiny_model.photo(17, 20)).save(photos / "strange.png")
-    upscaled = upscale.Upscaler.upscale
+    upscaled = gsr.Upscaler.upscale
 
     def fails(self, image, *args, **options):
         if image.shape[0] == 17:
             raise ZeroDivisionError("nobody expected this")
         return upscaled(self, image, *args, **options)
 
-    monkeypatch.setattr(upscale.Upscaler, "upscale", fails)
+    monkeypatch.setattr(gsr.Upscaler, "upscale", fails)
     with pytest.raises(UserError, match="3 of 4 images could not be upscaled") as error:
         run(photos, "--output", tmp_path / "out", "--scale", "30")
     said = str(error.value)
@@ -63,7 +64,7 @@ def test_no_file_ends_a_run(run, photos, tmp_path, capsys, monkeypatch):
 
 def test_limits_of_formats_are_known_before_any_work(run, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "read", None)
-    monkeypatch.setattr(upscale.Upscaler, "upscale", None)
+    monkeypatch.setattr(gsr.Upscaler, "upscale", None)
     for name, size in (("a.webp", (600, 2)), ("a.jpg", (2200, 2))):
         Image.new("RGB", size).save(tmp_path / name)
         with pytest.raises(UserError, match="holds no more than"):
@@ -233,6 +234,32 @@ def test_log_files_get_a_line_now_and_then(monkeypatch, capsys):
     assert lines and all("\r" not in line and "of 10 images done" in line for line in lines)
     assert len(lines) < 5
     assert not sys.stderr.isatty()
+
+
+def test_small_images_are_encoded_together(run, tmp_path, monkeypatch, capsys):
+    for name, value in {"SHEET": 96, "LARGEST": 48, "_STEP": 32, "_IMAGE_STEP": 16}.items():
+        monkeypatch.setattr(sheets, name, value)
+    folder, expected = tmp_path / "in", {}
+    folder.mkdir()
+    upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
+    for index in range(14):
+        photo = tiny_model.photo(20 + index, 44 - 2 * index, index)
+        Image.fromarray(photo).save(folder / f"{index}.png")
+        expected[f"{index}.png"] = upscaler.upscale(photo, 1.5)
+    (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:-40])  # its header is whole
+    del expected["3.png"]
+    made = []
+    encode = sheets.Sheet.__init__
+    monkeypatch.setattr(
+        sheets.Sheet, "__init__", lambda self, *a: made.append(len(a[1])) or encode(self, *a)
+    )
+    with pytest.raises(UserError, match=r"1 of 14 images .*\n.*3\.png"):
+        run(folder, "--output", tmp_path / "out", "--scale", "1.5")
+    assert sum(made) > 6 and len(made) < 4
+    assert "13 images in" in capsys.readouterr().out
+    for name, rgb in expected.items():
+        written_rgb = images.read_rgb(tmp_path / "out" / name)
+        assert np.abs(written_rgb.astype(int) - rgb).max() <= 1
 
 
 def test_arguments_of_targets():

@@ -7,6 +7,7 @@ import flax.linen as nn
 from flax import struct
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from gaussiansr_jax.models.layers import Valid
 from gaussiansr_jax.ops import selection
 
 
@@ -22,6 +23,7 @@ class HeadInput:
       train: whether the selection is random; then an rng "gumbel" is needed.
       temperature: of the Gumbel-softmax, in training.
       noise: Gumbel noise to be used in place of random noise, in training and evaluation.
+      packed: whether several images lie in one array, with `mask` between them.
     """
 
     features: Float[Array, "batch height width channels"]
@@ -31,11 +33,12 @@ class HeadInput:
     train: bool = struct.field(pytree_node=False, default=False)
     temperature: ArrayLike = 1.0
     noise: Float[Array, "batch height width kernels"] | None = None
+    packed: bool = struct.field(pytree_node=False, default=False)
 
     @property
-    def padded_size(self) -> Int[Array, "batch 2"] | None:
-        """`size` if images are padded, else None: what the layers of `models.layers` take."""
-        return None if self.mask is None else self.size
+    def padded_size(self) -> Valid | None:
+        """`size` or `mask` if images are padded, else None: what `layers.zero_beyond` takes."""
+        return self.mask if self.packed or self.mask is None else self.size
 
 
 class Head(Protocol):
