@@ -14,7 +14,7 @@ from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.upscaling.gaussians import placed_gaussians
 from gaussiansr_jax.upscaling.prepared import Prepared, TileOfView
 
-# "raw" is fastest where the browser is on the same machine, "compact" everywhere else.
+# "raw" is exact, for a browser on the same machine that rests; "compact" is quicker to send.
 ENCODINGS = ("raw", "compact")
 _QUALITY = 92
 # Gaussians that are sent at once: of each LR pixel the strongest, where all would be more.
@@ -93,17 +93,12 @@ def frame(
 
 
 def encoded(pixels: np.ndarray, encoding: str) -> bytes:
-    """Pixels [H, W, 3 or 4] as RGBA bytes, or as a JPEG or, with transparency, WebP file."""
-    height, width, channels = pixels.shape
+    """Pixels [H, W, 3 or 4] as they are, or as a JPEG or, with transparency, WebP file."""
     if encoding == "raw":
-        if channels == 4:
-            return pixels.tobytes()
-        rgba = np.full((height, width, 4), 255, np.uint8)
-        rgba[..., :3] = pixels
-        return rgba.tobytes()
+        return pixels.tobytes()
     file = io.BytesIO()
     image = Image.fromarray(pixels)
-    if channels == 4:
+    if pixels.shape[2] == 4:
         image.save(file, "webp", quality=_QUALITY, method=0)
     else:
         image.save(file, "jpeg", quality=_QUALITY, subsampling="4:4:4")

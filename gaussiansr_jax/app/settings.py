@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from gaussiansr_jax.weights import DEFAULT_WEIGHTS
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -40,8 +38,3 @@ class Settings:
     result_bytes: int = 2 * 2**30
     connections: int = 64
     jobs: int = 4
-
-    @property
-    def default_weights(self) -> str:
-        """The model that is chosen at the start."""
-        return self.weights[0] if self.weights else DEFAULT_WEIGHTS

@@ -41,6 +41,7 @@ class Engine:
     Attributes:
       config: the model's config.
       model: the Flax module.
+      on_cpu: whether the device is a CPU.
       tile: side of the largest tile in LR pixels, halo included.
       smallest: side of the smallest padded image in LR pixels.
       block: side of a rendered block in output pixels.
@@ -61,7 +62,7 @@ class Engine:
     ):
         """Puts the weights on the device; arguments as for `Upscaler`."""
         backend = _backend()
-        cpu = backend == "cpu"
+        self.on_cpu = cpu = backend == "cpu"
         self.config = {**config, "dtype": dtype} if dtype else config
         self.tile = tile or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
         self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)

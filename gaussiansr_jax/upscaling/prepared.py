@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -24,6 +26,8 @@ KEPT_FIELD_BYTES = 2**31
 # The threads stay: starting them takes as long as copying a photograph.
 _IN_FLIGHT = 4
 _COPYING = ThreadPoolExecutor(_IN_FLIGHT, "copying")
+# A CPU renders a block on each core at once: most of the work on a block is one core's.
+_CORES_IN_FLIGHT = min(_IN_FLIGHT, os.cpu_count() or 1)
 _Span = tuple[int, int]  # first LR pixel and number of LR pixels along an axis
 # First output row and the one after the last, and likewise the columns.
 _Place = tuple[tuple[int, int], tuple[int, int]]
@@ -199,17 +203,27 @@ class Prepared:
     def _render(self, grid: Grid, progress: Progress) -> np.ndarray:
         rows, cols = grid
         out = np.empty((rows.count, cols.count, 3), self.image.dtype)
-        pending = deque()
+        on_cpu, pending = self.engine.on_cpu, deque()
+        most = _CORES_IN_FLIGHT if on_cpu else _IN_FLIGHT
+        # Each rendering on a CPU has threads of its own, so that none waits for another's blocks.
+        name = threading.current_thread().name
+        pool = ThreadPoolExecutor(most, f"{name}-rendering") if on_cpu else _COPYING
         try:
-            for places, values in self._blocks(grid, progress):
-                values.copy_to_host_async()
-                pending.append(_COPYING.submit(_store, out, places, values))
-                if len(pending) >= _IN_FLIGHT:
+            for places, render in self._blocks(grid, progress):
+                if on_cpu:
+                    pending.append(pool.submit(_render_and_store, out, places, render))
+                else:
+                    values = render()
+                    values.copy_to_host_async()
+                    pending.append(pool.submit(_store, out, places, values))
+                if len(pending) >= most:
                     pending.popleft().result()
             for copied in pending:
                 copied.result()
         finally:
             wait(pending)  # after an error, they hold memory of the device
+            if on_cpu:
+                pool.shutdown()
         progress(1.0)
         return out
 
@@ -244,7 +258,8 @@ class Prepared:
                     for _, (x, _) in some
                 ]
                 progress(done / total)
-                yield some, engine.render(field, np.stack(ys), np.stack(xs), cell, as_uint8)
+                place = (np.stack(ys), np.stack(xs), cell, as_uint8)
+                yield some, partial(engine.render, field, *place)
                 done += sum((y1 - y0) * (x1 - x0) for (y0, y1), (x0, x1) in some)
 
     def _part(
@@ -341,6 +356,12 @@ def check_memory(shape: tuple[int, ...], bytes_per_value: int) -> None:
             f"an output of {shape[1]}x{shape[0]} needs {needed / 2**30:.1f} GiB of memory, "
             f"{free / 2**30:.1f} GiB are free; choose a smaller scale or crop the image"
         )
+
+
+def _render_and_store(
+    out: np.ndarray, places: list[_Place], render: Callable[[], jax.Array]
+) -> None:
+    _store(out, places, render())
 
 
 def _store(out: np.ndarray, places: list[_Place], values: jax.Array) -> None:

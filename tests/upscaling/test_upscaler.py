@@ -157,7 +157,7 @@ def test_an_error_waits_for_what_is_being_copied(upscaler, monkeypatch):
     monkeypatch.setattr(upscaler.engine, "render", third_fails)
     with pytest.raises(ValueError, match="third"):
         upscaler.upscale(tiny_model.photo(23, 37), size=(57, 100))
-    assert len(done) == 2
+    assert len(done) == len(calls) - 1 >= 2
 
 
 def test_prepared_image_is_encoded_once(upscaler, monkeypatch):

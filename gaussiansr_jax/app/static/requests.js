@@ -9,7 +9,7 @@ const COARSEST = 0.2;
 export class Requests {
   constructor(channel, camera, stage, { loopback, mostPixels, onStatus, onRest }) {
     Object.assign(this, { channel, camera, stage, mostPixels, onStatus, onRest });
-    this.encoding = loopback ? "raw" : "compact";
+    this.exact = loopback ? "raw" : "compact"; // how the view at rest is sent
     this.number = 0;
     this.flight = null; // the view that the server works on: { number, sent, pixels }
     this.last = null; // the last view that was asked for
@@ -60,11 +60,13 @@ export class Requests {
       if (!this.moving) this.onRest(false);
       return;
     }
-    if (this.last && ["scale", "top", "left", "height", "width"].every((k) => this.last[k] === view[k])) return;
-    this.last = view;
+    const encoding = this.moving ? "compact" : this.exact;
+    const wanted = { ...view, encoding };
+    if (this.last && Object.keys(wanted).every((key) => this.last[key] === wanted[key])) return;
+    this.last = wanted;
     this.number += 1;
     this.flight = { number: this.number, sent: now, pixels: view.height * view.width };
-    this.channel.send({ kind: "view", number: this.number, picture: this.picture, model: this.model, encoding: this.encoding, ...view });
+    this.channel.send({ kind: "view", number: this.number, picture: this.picture, model: this.model, encoding, ...view });
   }
 
   // How fine the next view is to be, 1 for a pixel of the stage each.
@@ -85,7 +87,7 @@ export class Requests {
       this.cost += 0.3 * (took - this.cost);
     }
     const bitmap = await (view.encoding === "raw"
-      ? createImageBitmap(new ImageData(new Uint8ClampedArray(payload), view.width, view.height))
+      ? createImageBitmap(new ImageData(rgba(new Uint8ClampedArray(payload), pixels), view.width, view.height))
       : createImageBitmap(new Blob([payload])));
     if (view.picture !== this.picture || view.model !== this.model) return bitmap.close();
     this.rendered += 1;
@@ -114,4 +116,17 @@ export class Requests {
     this.last = null;
     this.next();
   }
+}
+
+// Pixels of three or four channels as the canvas wants them.
+function rgba(values, pixels) {
+  if (values.length === 4 * pixels) return values;
+  const all = new Uint8ClampedArray(4 * pixels);
+  for (let from = 0, to = 0; from < values.length; from += 3, to += 4) {
+    all[to] = values[from];
+    all[to + 1] = values[from + 1];
+    all[to + 2] = values[from + 2];
+    all[to + 3] = 255;
+  }
+  return all;
 }
