@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gaussiansr_jax import UserError, loading, weights
-from gaussiansr_jax.training import checkpoints
+from gaussiansr_jax.training import workdir
 
 
 def test_round_trip(tmp_path):
@@ -134,7 +134,7 @@ def test_numbers_that_are_not_finite(tmp_path, number):
 def test_a_run_whose_numbers_are_not_finite(tmp_path):
     params = copy.deepcopy(tiny_model.params())
     params["head"]["rho"][0] = np.nan
-    checkpoints.write_config(tmp_path, {"model": tiny_model.CONFIG})
+    workdir.write_config(tmp_path, {"model": tiny_model.CONFIG})
     weights.save(tmp_path / "model.safetensors", params, tiny_model.CONFIG, {})
     with pytest.raises(UserError, match="1 of the 9 numbers of head/rho are NaN or infinite"):
         loading.resolve(tmp_path)

@@ -110,7 +110,8 @@ def main(argv: list[str]) -> None:
         value = argv.index("--config") + 1
         argv[value] = _path(argv[value])
     helping = any(argument.startswith(("--help", "-h")) for argument in argv)
-    with distributed.joined(None if helping else place(argv), START_TIMEOUT.value):
+    found = None if helping else place(argv)
+    with distributed.joined(found, START_TIMEOUT.value if found else 0):
         app.run(_train, argv, flags_parser=parse)
 
 

@@ -1,6 +1,7 @@
 """Processes come together first, work as one, and end together."""
 
 import os
+import signal
 import time
 import traceback
 from collections.abc import Iterator
@@ -76,8 +77,8 @@ def _leave(group: Group) -> None:
 
 def _initialize(place: Place, timeout: float) -> bool:
     """Whether there are several processes."""
-    # Stopping is agreed on in the training step; JAX's own service would take the signal away.
-    _set("jax_enable_preemption_service", False)
+    # Orbax asks JAX's service for notices, so it must run; but it takes SIGTERM away.
+    on_term = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
     _set("jax_cpu_collectives_implementation", "gloo")
     # Under a launcher JAX gives each process one device. That is right for a process per device;
     # a process that is alone on its host takes all.
@@ -99,6 +100,7 @@ def _initialize(place: Place, timeout: float) -> bool:
     except RuntimeError as error:
         first = (str(error).strip().splitlines() or [""])[0]
         raise UserError(f"the {place.count or ''} processes cannot start ({first})") from error
+    signal.signal(signal.SIGTERM, on_term)
     return True
 
 

@@ -2,16 +2,12 @@
 
 Process 0 alone reads and writes them: the state is the same in all processes. Saving waits until
 everything is written, so that training never gets further than a save ahead of what a crash leaves.
-A checkpoint also holds the best weights until then. A run that goes on from it thus knows no
+A checkpoint also holds the best weights until then. A run that continues from it thus knows no
 better ones from a future that it does not repeat.
 """
 
-import hashlib
-import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +18,16 @@ import orbax.checkpoint as ocp
 
 from gaussiansr_jax import weights
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.files import atomic_write
 from gaussiansr_jax.training.state import Layout, TrainState, local
-
-CONFIG, FOLDER, WEIGHTS = "config.json", "checkpoints/latest", "model.safetensors"
+from gaussiansr_jax.training.storage import (
+    DamagedError,
+    check_room,
+    digest,
+    open_manager,
+    read,
+    reason,
+)
+from gaussiansr_jax.training.workdir import CONFIG, FOLDER, WEIGHTS, read_config
 
 
 class Saved(NamedTuple):
@@ -55,7 +57,7 @@ class Checkpoints:
     def _manager(self) -> ocp.CheckpointManager:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            return _manager(self._folder, keep=2)
+            return open_manager(self._folder, keep=2)
         except OSError as error:
             raise UserError(
                 f"cannot write to {self._workdir} ({error.strerror or error}); "
@@ -89,14 +91,14 @@ class Checkpoints:
             )
         trees = {"state": self._to_tree(host)} | ({} if best is None else {"best": best})
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-        items["progress"] = ocp.args.JsonSave({**progress, "digest": _digest(trees)})
+        items["progress"] = ocp.args.JsonSave({**progress, "digest": digest(trees)})
         manager = self._manager
         try:
             check_room(self._folder, sum(x.nbytes for x in jax.tree.leaves(trees)))
             manager.save(step, args=ocp.args.Composite(**items))
         except Exception as error:  # whatever Orbax's storage layers raise
             raise UserError(
-                f"cannot save step {step} in {self._workdir} ({_reason(error)}); {self.kept()}; "
+                f"cannot save step {step} in {self._workdir} ({reason(error)}); {self.kept()}; "
                 "make room, and run the same command again to continue from there"
             ) from error
 
@@ -112,8 +114,8 @@ class Checkpoints:
         damaged = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                trees, progress = _read(self._manager, self._folder, step)
-            except _DamagedError as error:
+                trees, progress = read(self._manager, self._folder, step)
+            except DamagedError as error:
                 damaged.append((step, str(error)))
                 continue
             restored = self._from_tree(trees["state"], state)
@@ -122,9 +124,9 @@ class Checkpoints:
                 best = self._older_best(progress)
             note = "".join(self._put_aside(*which) for which in damaged)
             return Saved(restored, best, progress, note)
-        step, reason = damaged[0]
+        step, why = damaged[0]
         raise UserError(
-            f"no checkpoint in {self._folder} can be read (of step {step}: {reason}); "
+            f"no checkpoint in {self._folder} can be read (of step {step}: {why}); "
             "name another --workdir"
         )
 
@@ -148,12 +150,12 @@ class Checkpoints:
             params, progress["best"] = None, None
         return params
 
-    def _put_aside(self, step: int, reason: str) -> str:
+    def _put_aside(self, step: int, why: str) -> str:
         aside = self._folder.parent / f"damaged-{step}"
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(self._folder / str(step), aside)
         self._manager.reload()
-        return f"the checkpoint of step {step} is damaged ({reason}) and was moved to {aside}; "
+        return f"the checkpoint of step {step} is damaged ({why}) and was moved to {aside}; "
 
     def _to_tree(self, state: TrainState) -> dict[str, Any]:
         return {
@@ -198,128 +200,14 @@ def load_best(workdir: str | os.PathLike) -> tuple[dict, dict, dict]:
         return weights.load(workdir / WEIGHTS)
     folder = workdir / FOLDER
     if folder.is_dir():
-        with _manager(folder, keep=None, write=False) as manager:
+        with open_manager(folder, keep=None, write=False) as manager:
             for step in sorted(manager.all_steps(), reverse=True):
                 try:
-                    trees, progress = _read(manager, folder, step)
-                except _DamagedError:
+                    trees, progress = read(manager, folder, step)
+                except DamagedError:
                     continue
                 return trees["state"]["ema"], config["model"], progress.get("facts", {})
     raise UserError(f"the training run in {workdir} has no checkpoint yet; let it train longer")
-
-
-def read_config(workdir: Path) -> dict[str, Any] | None:
-    """The config that a run was started with, None if there is no run.
-
-    Raises:
-      UserError: the file is damaged.
-    """
-    path = workdir / CONFIG
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); name another --workdir") from error
-
-
-def check_same_model(workdir: Path, model: dict[str, Any]) -> None:
-    """Checks that a folder with checkpoints holds the training of this model.
-
-    Raises:
-      UserError: it is another one.
-    """
-    old = read_config(workdir)
-    if old is not None and old.get("model") != model and list((workdir / FOLDER).glob("[0-9]*")):
-        raise UserError(
-            f"{workdir} holds the training run of another model, {old.get('model')}; "
-            f"name another --workdir for {model}"
-        )
-
-
-def write_config(workdir: Path, config: dict[str, Any]) -> None:
-    """Stores the config of a run.
-
-    Raises:
-      UserError: the folder cannot be written.
-    """
-    with atomic_write(workdir / CONFIG) as temporary:
-        temporary.write_text(json.dumps(config, indent=1) + "\n")
-
-
-def check_room(folder: Path, size: int) -> None:
-    """Takes that many bytes of the disk and gives them back: Orbax fails with pages of tracebacks.
-
-    Raises:
-      OSError: there is no room.
-    """
-    if hasattr(os, "posix_fallocate") and size:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            os.posix_fallocate(file.fileno(), 0, size)
-
-
-class _DamagedError(Exception):
-    """A checkpoint that cannot be read."""
-
-
-def _manager(folder: Path, keep: int | None, write: bool = True) -> ocp.CheckpointManager:
-    # Only this process takes part, so that Orbax waits for no other.
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix=f"process-{jax.process_index()}",
-    )
-    # Not Orbax's read_only, which warns of being what was asked for.
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
-        create=False,
-        cleanup_tmp_directories=write,
-        enable_async_checkpointing=False,
-        multiprocessing_options=alone,
-    )
-    return ocp.CheckpointManager(folder.absolute(), options=options)
-
-
-def _read(
-    manager: ocp.CheckpointManager, folder: Path, step: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The trees and the progress of one checkpoint.
-
-    Raises:
-      _DamagedError: it cannot be read, or holds other numbers than were written.
-    """
-    args = {"state": ocp.args.StandardRestore(), "progress": ocp.args.JsonRestore()}
-    if (folder / str(step) / "best").is_dir():
-        args["best"] = ocp.args.StandardRestore()
-    try:
-        saved = manager.restore(step, args=ocp.args.Composite(**args))
-        trees = {name: jax.tree.map(np.array, saved[name]) for name in args if name != "progress"}
-        progress = dict(saved["progress"])
-    except Exception as error:  # whatever Orbax's storage and JSON layers raise
-        raise _DamagedError(_reason(error)) from error
-    # Older checkpoints have none.
-    if progress.pop("digest", None) not in (None, _digest(trees)):
-        raise _DamagedError("its numbers are not those that were written")
-    return trees, progress
-
-
-def _digest(trees: dict[str, Any]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for path, leaf in _named(trees):
-        digest.update(path.encode() + np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
-
-
-def _named(trees: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    leaves = jax.tree_util.tree_leaves_with_path(trees)
-    return ((jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in leaves)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else repr(error)
 
 
 def _numbered(leaves: list[Any]) -> list[tuple[str, Any]]:

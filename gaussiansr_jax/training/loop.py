@@ -1,7 +1,6 @@
 """The training loop: everything from a config to trained weights in a folder."""
 
 import errno
-import hashlib
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import distributed, models, weights
-from gaussiansr_jax.data.held_out import center_crops, split_images
-from gaussiansr_jax.data.hosts import this_host
-from gaussiansr_jax.data.pool import Pool, build_pool
-from gaussiansr_jax.data.sources import find_images
-from gaussiansr_jax.data.store import Store
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import FULL
-from gaussiansr_jax.training import checkpoints, initialization
+from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
-from gaussiansr_jax.training.checkpoints import WEIGHTS, Checkpoints
-from gaussiansr_jax.training.config import check_config, sample_settings, to_json
+from gaussiansr_jax.training.checkpoints import Checkpoints
+from gaussiansr_jax.training.config import check_config, to_json
 from gaussiansr_jax.training.feeding import feed
+from gaussiansr_jax.training.images import Data, load_data
 from gaussiansr_jax.training.interruption import Interruption
 from gaussiansr_jax.training.optimizer import build_optimizer
 from gaussiansr_jax.training.reporting import Reporter, Window
 from gaussiansr_jax.training.step import Dispatcher, make_step
 from gaussiansr_jax.training.validation import Validator
-
-# The pool of training tiles and the held-out crops [N, S, S, 3].
-Data = tuple[Pool, np.ndarray]
+from gaussiansr_jax.training.workdir import WEIGHTS, check_same_model, write_config
 
 
 def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> dict[str, Any]:
@@ -104,7 +97,7 @@ class Run:
                 "raise steps, or name another --workdir"
             )
         if self.group.first:
-            checkpoints.write_config(workdir, to_json(config))
+            write_config(workdir, to_json(config))
             self._write_best()
         self.feed, self.length = feed(config, pool, self.devices, steps_per_dispatch(config))
         self._say(
@@ -150,7 +143,7 @@ class Run:
                 f"{jax.device_count()} devices; make it a multiple"
             )
         distributed.check_shared(self.group, self.workdir)
-        checkpoints.check_same_model(self.workdir, to_json(config)["model"])
+        check_same_model(self.workdir, to_json(config)["model"])
 
     def _start(self, params: Any, optimizer: Any) -> str:
         """Takes up the newest checkpoint or the weights of `init_from`; says which."""
@@ -275,33 +268,6 @@ def steps_per_dispatch(config: ConfigDict) -> int:
     if config.steps_per_dispatch is not None:
         return config.steps_per_dispatch
     return 1 if jax.default_backend() == "cpu" else 500
-
-
-def load_data(config: ConfigDict) -> Data:
-    """The pool of training tiles and the held-out crops [N, S, S, 3], on the host.
-
-    Raises:
-      UserError: what `find_images`, `split_images`, `build_pool` and `center_crops` raise.
-    """
-    images = find_images(config.source)
-    if config.val_source:
-        held_out = find_images(config.val_source)
-    else:
-        images, held_out = split_images(images, config.val_images)
-    for kind, found in (("training", images), ("held-out", held_out)):
-        names = hashlib.sha256("\n".join(image.name for image in found).encode()).hexdigest()
-        facts = {f"number of {kind} images": len(found), "digest of their names": names[:12]}
-        distributed.agree(distributed.current(), f"{kind} images", facts)
-    pool = build_pool(
-        images,
-        config.tile_size,
-        sample_settings(config).crop_size,
-        config.reductions,
-        hosts=this_host(),
-        store=Store(True if config.pool == "disk" else None, config.pool_cache),
-        skip=config.skip_bad_images,
-    )
-    return pool, center_crops(held_out, config.val_crop, config.skip_bad_images)
 
 
 def _passed(every: int, before: int, now: int) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from gaussiansr_jax import weights
-from gaussiansr_jax.training.checkpoints import read_config
+from gaussiansr_jax.training.workdir import read_config
 
 HERE = Path(__file__).resolve().parent
 SETTINGS = {

@@ -6,7 +6,8 @@ import jobs
 import numpy as np
 import pytest
 
-from gaussiansr_jax.training import checkpoints
+from gaussiansr_jax.training import storage
+from gaussiansr_jax.training import workdir as files
 
 SGD = {
     "environ": {"VICTIM": "sgd"},
@@ -32,10 +33,10 @@ def whole(source, tmp_path_factory):
 
 
 def params(workdir, step):
-    folder = workdir / checkpoints.FOLDER
-    with checkpoints._manager(folder, keep=None, write=False) as manager:
-        trees, _ = checkpoints._read(manager, folder, step)
-    return {str(path): leaf for path, leaf in checkpoints._named(trees["state"]["params"])}
+    folder = workdir / files.FOLDER
+    with storage.open_manager(folder, keep=None, write=False) as manager:
+        trees, _ = storage.read(manager, folder, step)
+    return {str(path): leaf for path, leaf in storage.named(trees["state"]["params"])}
 
 
 def assert_close(one, two, step=20):
@@ -69,7 +70,7 @@ def test_another_number_continues(whole, source, tmp_path, processes, devices):
     workdir = tmp_path / "run"
     shutil.copytree(whole, workdir)
     for step in (19, 20):
-        folder = workdir / checkpoints.FOLDER / str(step)
+        folder = workdir / files.FOLDER / str(step)
         if step == 20:
             shutil.rmtree(folder)
     ended = jobs.run(workdir, processes, devices=devices, source=source, **SGD)
