@@ -119,6 +119,7 @@ def main(args: argparse.Namespace) -> None:
     sources, paths = share.of(sources), share.of(paths)
     start_jax()
     upscaler = loading.load(args.weights, dtype=args.dtype, self_ensemble=args.self_ensemble)
+    say_model(args.weights)
 
     waiting = _waiting(sources, [output / path for path in paths], job)
     ahead = Ahead(upscaler, {} if args.self_ensemble or job.all_frames else waiting)
@@ -137,6 +138,15 @@ def main(args: argparse.Namespace) -> None:
         return upscale_file(enlarge, source, output / path, job, rename)
 
     batch.report(batch.run(sources, ahead.order(len(sources)), work), output, found.skipped)
+
+
+def say_model(name: str) -> None:
+    """Says which of the shipped models is used, and what the others would give."""
+    models = {model.name: model.about for model in loading.shipped()}
+    if name in models:
+        say(f"model: {name}: {models.pop(name)}")
+        for other, about in models.items():
+            say(f"  --weights {other}: {about}")
 
 
 def upscale_file(
