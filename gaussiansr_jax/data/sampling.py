@@ -113,7 +113,9 @@ def _query_index(
     patch = settings.query_patch
     count = settings.query_size // patch
     first = jnp.arange(count + 1)[None] * side // count
-    origin = jax.random.randint(key, (2, count), first[:, :-1], first[:, 1:] - patch + 1)
+    # A part may be empty where single queries outnumber the crop's rows; its query begins it.
+    last = jnp.maximum(first[:, 1:] - patch, first[:, :-1])
+    origin = jax.random.randint(key, (2, count), first[:, :-1], last + 1)
     return (origin[..., None] + jnp.arange(patch)[None, None]).reshape(2, -1)
 
 

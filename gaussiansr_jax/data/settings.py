@@ -55,7 +55,9 @@ def check_settings(settings: SampleSettings, tile_size: int) -> None:
             f"{settings.crop_size} pixels is larger than tile_size={tile_size}; "
             "raise tile_size, or lower lr_size or scale_range"
         )
-    if not 1 <= settings.query_size <= round(settings.lr_size * low):
+    # At small scales, single queries may share a row or a column; patches may not.
+    fits = settings.query_patch == 1 or settings.query_size <= round(settings.lr_size * low)
+    if settings.query_size < 1 or not fits:
         raise UserError(
             f"query_size={settings.query_size} does not fit into the smallest crop, "
             f"lr_size x scale_range = {settings.lr_size} x {low:g}; lower query_size"

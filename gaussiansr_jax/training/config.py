@@ -61,6 +61,8 @@ def default_config() -> ConfigDict:
             "batch_size": 16,
             "steps": 60_000,
             "learning_rate": 1e-4,
+            # Of the encoder, as a share of it: below 1 where the encoder is trained already.
+            "encoder_rate": 1.0,
             # "step": times decay_factor at each of `milestones` (fractions of `steps`);
             # "cosine": down to final_learning_rate.
             "schedule": "step",
@@ -105,8 +107,9 @@ def check_config(config: ConfigDict) -> None:
     _check_pair(config, "scale_range")
     _check_pair(config, "temperature")
     check_settings(sample_settings(config), config.tile_size)
-    positive = "batch_size steps learning_rate tile_size lr_size query_size val_crop decay_factor"
-    for name in [*positive.split(), "log_every", "val_every", "checkpoint_every"]:
+    positive = "batch_size steps learning_rate encoder_rate tile_size lr_size query_size val_crop"
+    others = ("decay_factor", "log_every", "val_every", "checkpoint_every")
+    for name in [*positive.split(), *others]:
         if not config[name] > 0:
             raise UserError(f"{name} is {config[name]}; it must be above 0")
     for name in ("warmup_steps", "clip_norm", "val_images", "final_learning_rate"):

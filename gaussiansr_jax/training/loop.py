@@ -80,8 +80,10 @@ class Run:
         self.devices = jax.local_devices()
         self._check_start()
         pool, crops = data or load_data(config)
-        model, optimizer = models.build(config.model.to_dict()), build_optimizer(config)
+        model = models.build(config.model.to_dict())
         params = initialization.init_params(model, config.seed, config.lr_size)
+        encoder_size = sum(leaf.size for leaf in jax.tree.leaves(params["encoder"]))
+        optimizer = build_optimizer(config, encoder_size)
         self.state, self.layout = states.create(params, optimizer)
         self.best: Any = None
         self.progress = {"seconds": 0.0, "best": None, "facts": {}}

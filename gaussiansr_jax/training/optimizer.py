@@ -32,10 +32,23 @@ def build_schedule(config: ConfigDict) -> optax.Schedule:
     return schedule
 
 
-def build_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """Clipping by the global norm (if clip_norm > 0), then Adam with `build_schedule`."""
+def build_optimizer(config: ConfigDict, encoder_size: int = 0) -> optax.GradientTransformation:
+    """Clipping by the global norm (if clip_norm > 0), then Adam with `build_schedule`.
+
+    Args:
+      config: of the run.
+      encoder_size: number of the encoder's parameters, which are the first of the vector; their
+        learning rate is `encoder_rate` of the others'.
+    """
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
     optimizer = optax.chain(clip, optax.adam(build_schedule(config)))
+    if config.encoder_rate != 1:
+
+        def slow_down(updates: Float[Array, "P"], _: Any) -> Float[Array, "P"]:
+            of_encoder = jnp.arange(updates.size) < encoder_size
+            return jnp.where(of_encoder, jnp.float32(config.encoder_rate), 1) * updates
+
+        optimizer = optax.chain(optimizer, optax.stateless(slow_down))
 
     def update(*args: Any) -> Any:
         # optax raises floats to integer powers, which strict promotion refuses.

@@ -120,6 +120,20 @@ def test_single_queries_take_one_row_and_column_for_each_lr_pixel(high):
             np.testing.assert_allclose(shown, steps, atol=1e-3)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1.3, 2.0])
+def test_single_queries_may_outnumber_the_rows_of_a_crop(scale):
+    settings = SampleSettings(LR, 2 * LR, 1, (scale, scale))
+    check_settings(settings, TILE)
+    batch = draw(make_pool(), settings, 8)
+    side = round(LR * scale)
+    for positions, cell in zip(np.asarray(batch.ys), np.asarray(batch.cell[:, 0]), strict=True):
+        index = np.sort((positions + 0.5) / cell - 0.5)
+        np.testing.assert_allclose(index, np.rint(index), atol=1e-3)
+        assert index.min() > -0.5 and index.max() < side - 0.5
+        # Every row is in reach of a query, and at most two away from the next.
+        assert np.diff(index).max() < 2.5
+
+
 def test_patches_are_spread_over_the_crop():
     patch = 4
     batch = draw(make_pool(), SampleSettings(LR, LR, patch, (1.0, 4.0)), 32)
@@ -200,6 +214,7 @@ def test_other_colors_are_of_one_kind_for_a_whole_sample():
     [
         (SampleSettings(48, 48, 48, (1.0, 30.0)), "1440 pixels is larger than tile_size=256"),
         (SampleSettings(48, 49, 49, (1.0, 4.0)), "query_size=49 does not fit"),
+        (SampleSettings(48, 96, 12, (1.0, 4.0)), "query_size=96 does not fit"),
         (SampleSettings(48, 48, 48, (0.5, 4.0)), "rising finite numbers from 1 on"),
         (SampleSettings(48, 48, 48, (1.0, float("inf"))), "rising finite numbers"),
         (SampleSettings(48, 48, 48, (4.0, 2.0)), "rising finite numbers"),

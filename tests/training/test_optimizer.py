@@ -46,6 +46,15 @@ def test_the_first_step_of_adam_is_the_learning_rate():
     np.testing.assert_allclose(updates, [-0.5, 0.5, 0.0], rtol=1e-5)
 
 
+def test_the_encoder_learns_at_its_own_rate():
+    config = default_config()
+    config.update(learning_rate=0.5, encoder_rate=0.25)
+    optimizer = build_optimizer(config, encoder_size=2)
+    params = jnp.zeros(4)
+    updates, _ = optimizer.update(jnp.array([3.0, -4.0, 5.0, -1.0]), optimizer.init(params), params)
+    np.testing.assert_allclose(updates, [-0.125, 0.125, -0.5, 0.5], rtol=1e-5)
+
+
 def test_decay_of_the_moving_average_starts_low():
     found = [float(ema_decay(jnp.int32(step), 0.999)) for step in (0, 8, 10**6)]
     np.testing.assert_allclose(found, [0.1, 0.5, 0.999], rtol=1e-6)
