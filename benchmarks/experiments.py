@@ -59,7 +59,9 @@ def settings(name: str, source: str, steps: int) -> ConfigDict:
     """The config of one variant; the last validation is the only one."""
     config = liif_edsr_baseline.get_config()
     config.model.head = ConfigDict(VARIANTS[name])
-    config.source, config.steps, config.reductions = source, steps, (1.0,)
+    # From scratch, on photographs as they are.
+    config.update(init_from="", encoder_rate=1.0, reductions=(1.0,), recolored=0.0, batch_size=16)
+    config.source, config.steps = source, steps
     config.val_scales, config.val_crop, config.val_images = SCALES, 240, 32
     config.val_every = config.checkpoint_every = steps
     config.update(OTHER_SETTINGS.get(name, {}))

@@ -1,11 +1,9 @@
 """The paper's head on EDSR-baseline: splatted and bicubic streams, and the decoder per pixel.
 
     python train.py --config configs/gaussiansr_edsr_baseline.py --workdir runs/gaussiansr \
-        --config.source=folder:DIR
+        --config.init_from=edsr-baseline-liif.pth --config.source=folder:DIR
 
-About 3.5 ms a step on one H100 (docs/performance.md). Set5 x4: 31.53 dB after 60,000 steps of a
-longer cosine schedule (learning rate still 2.6e-4); 31.64 dB after 36,000 more steps down to 1e-5,
-the shipped weights (gaussiansr_jax/shipped/README.md).
+The encoder starts as that of LIIF's published weights. SCORES
 """
 
 from ml_collections import ConfigDict
@@ -17,13 +15,19 @@ def get_config() -> ConfigDict:
     """The settings."""
     config = default_config()
     config.model.head = ConfigDict({"name": "gaussiansr"})
+    config.init_from = "edsr-baseline-liif.pth"
     config.source = "folder:data/train"
     config.val_images = 32
     # Collected photographs are mostly JPEG files; reduced, they are cleaner.
-    config.reductions = (1.0, 1.5, 2.0)
-    config.steps = 60_000
-    config.batch_size = 16
+    config.reductions = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+    config.recolored = 0.25
+    # The decoder reads the neighbors of each output pixel: adjacent ones are queried.
+    config.query_patch = 12
+    config.steps = 62_000
+    config.batch_size = 32
     config.learning_rate = 4e-4
+    # The encoder has seen more pictures than there are here.
+    config.encoder_rate = 0.25
     config.schedule = "cosine"
     config.final_learning_rate = 1e-6
     config.warmup_steps = 500

@@ -1,9 +1,10 @@
 """The LIIF head on EDSR-baseline, the baseline of this literature (arXiv 2012.09161).
 
     python train.py --config configs/liif_edsr_baseline.py --workdir runs/liif \
-        --config.source=folder:DIR
+        --config.init_from=edsr-baseline-liif.pth --config.source=folder:DIR
 
-About 4.3 ms a step on one H100 (docs/performance.md); 60,000 steps not yet run.
+The training of configs/gaussiansr_edsr_baseline.py, for a fair comparison: LIIF's trained head is
+left out, both heads start anew. Not yet run.
 """
 
 from ml_collections import ConfigDict
@@ -15,6 +16,7 @@ def get_config() -> ConfigDict:
     """The settings: another head and its own queries, otherwise the same training."""
     config = gaussiansr_edsr_baseline.get_config()
     config.model.head = ConfigDict({"name": "liif"})
+    config.init_parts = ("encoder",)
     # Each output pixel is computed by itself: single ones are queried, all over the LR patch.
     config.query_patch = 1
     return config

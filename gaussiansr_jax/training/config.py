@@ -29,6 +29,8 @@ def default_config() -> ConfigDict:
             },
             # Weights (a name or a path) whose encoder, or whole model if it fits, is taken over.
             "init_from": "",
+            # Which of these parts may be taken over.
+            "init_parts": ("encoder", "head"),
             # HR images: folder:DIR[,DIR...], tfds:NAME[:SPLIT] or samples.
             "source": "samples",
             # Held-out images: as many of `source`, or all of another source.
@@ -106,6 +108,8 @@ def check_config(config: ConfigDict) -> None:
     models.build(config.model.to_dict())
     _check_pair(config, "scale_range")
     _check_pair(config, "temperature")
+    if not set(config.init_parts) <= {"encoder", "head"}:
+        raise UserError(f"init_parts is {config.init_parts}; it must name encoder, head or both")
     check_settings(sample_settings(config), config.tile_size)
     positive = "batch_size steps learning_rate encoder_rate tile_size lr_size query_size val_crop"
     others = ("decay_factor", "log_every", "val_every", "checkpoint_every")

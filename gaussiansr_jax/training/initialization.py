@@ -1,5 +1,6 @@
 """The parameters that training starts from: random ones, or parts of trained weights."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,12 +18,15 @@ def init_params(model: SuperResolver, seed: int, lr_size: int) -> Any:
     return init(jax.random.key(seed), jnp.zeros((1, lr_size, lr_size, 3)))["params"]
 
 
-def init_from(params: Any, name: str) -> tuple[Any, list[str]]:
+def init_from(
+    params: Any, name: str, parts: Sequence[str] = ("encoder", "head")
+) -> tuple[Any, list[str]]:
     """Takes over those of the model's parts ("encoder", "head") that weights have in equal shape.
 
     Args:
       params: the parameters, by part.
       name: what `loading.resolve` takes.
+      parts: those that may be taken over.
 
     Returns:
       the parameters, and which parts were taken.
@@ -32,10 +36,10 @@ def init_from(params: Any, name: str) -> tuple[Any, list[str]]:
     """
     given, _, _ = loading.resolve(name)
     shapes, given_shapes = (jax.tree.map(np.shape, tree) for tree in (params, given))
-    fitting = [part for part in params if shapes[part] == given_shapes.get(part)]
+    fitting = [part for part in parts if shapes[part] == given_shapes.get(part)]
     if not fitting:
         raise UserError(
-            f"no part of the weights {name} fits the model ({', '.join(params)}); "
+            f"no part of the weights {name} fits the model ({', '.join(parts)}); "
             "choose the model that they belong to, or leave init_from empty"
         )
     return {part: given[part] if part in fitting else params[part] for part in params}, fitting

@@ -153,7 +153,8 @@ class Run:
             self.state, self.best, self.progress, note = self.checkpoints.restore(self.state)
             return f"{note}continuing from step {self.state.step} of {self.workdir}"
         if self.config.init_from:
-            params, parts = initialization.init_from(params, self.config.init_from)
+            name, wanted = self.config.init_from, self.config.init_parts
+            params, parts = initialization.init_from(params, name, wanted)
             self.state, _ = states.create(params, optimizer)
             return f"starting from the {' and '.join(parts)} of {self.config.init_from}"
         return f"starting in {self.workdir}"
