@@ -3,7 +3,9 @@
     python train.py --config configs/direct_large.py --workdir runs/large \
         --config.init_from=edsr-baseline-liif.pth --config.source=folder:DIR
 
-The encoder starts as that of LIIF's published weights. SCORES
+The encoder starts as that of LIIF's published weights. About 12 ms a step on one H100, twelve
+minutes in all. Not yet run to its end: after 26,000 steps in two parts, the learning rate still
+8e-5, Set5 x4 32.22 dB (docs/experiments.md).
 """
 
 from ml_collections import ConfigDict
