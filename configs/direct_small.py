@@ -8,19 +8,30 @@ steps, the shipped weights.
 
 from ml_collections import ConfigDict
 
-from configs import direct_edsr_baseline
+from gaussiansr_jax.training.config import default_config
 
 
 def get_config() -> ConfigDict:
     """The settings: fewer and narrower layers, four Gaussians for each LR pixel."""
-    config = direct_edsr_baseline.get_config()
-    config.model.encoder = ConfigDict({"name": "edsr-baseline", "channels": 48, "blocks": 6})
+    config = default_config()
     config.model.head = ConfigDict(
         {"name": "direct", "grid": 2, "trunk_channels": 48, "trunk_blocks": 2}
     )
-    config.init_from = ""
+    config.model.encoder = ConfigDict({"name": "edsr-baseline", "channels": 48, "blocks": 6})
+    config.source = "folder:data/train"
+    config.val_images = 32
+    # Collected photographs are mostly JPEG files; reduced, they are cleaner.
+    config.reductions = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+    config.recolored = 0.25
+    # Each output pixel is computed by itself: single ones are queried, all over the LR patch. They
+    # cost little, so that there are more than two for each LR pixel.
+    config.query_patch = 1
+    config.query_size = 72
+    config.batch_size = 32
     config.steps = 40_000
     config.learning_rate = 1e-3
-    config.encoder_rate = 1.0
+    config.schedule = "cosine"
+    config.final_learning_rate = 1e-6
+    config.warmup_steps = 500
     config.clip_norm = 1.0
     return config

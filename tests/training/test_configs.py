@@ -16,11 +16,17 @@ def root_on_path(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
 
 
+def source(module):
+    return Path(module.__file__).read_text().splitlines()
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_config(name):
     module = import_module(f"configs.{name}")
     check_config(module.get_config())
     assert f"--config configs/{name}.py" in module.__doc__
+    # Each is whole by itself: in the wheel there is no package `configs`.
+    assert "configs" not in {line.split()[1] for line in source(module) if line[:4] == "from"}
 
 
 @pytest.mark.parametrize("factors", [(), (0.5,), (1.0, float("inf")), ("half",)])

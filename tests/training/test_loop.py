@@ -230,14 +230,14 @@ def test_sigterm_saves_and_exits_0(folder, tmp_path):
 
 @pytest.fixture
 def train_script(monkeypatch):
-    """Runs train.py's command line in this process."""
+    """Runs the command line of training in this process."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.syspath_prepend(str(ROOT))
-    script = importlib.import_module("train")
+    script = importlib.import_module("gaussiansr_jax.commands.train")
 
     def run(line):
         monkeypatch.setattr(sys, "argv", line)  # where the flags of a config look
-        script.main(script.parse(line))
+        script.parse(line)
+        loop.train(script.CONFIG.value, script.WORKDIR.value)
 
     with flagsaver.flagsaver():
         yield run
