@@ -10,18 +10,15 @@ says what was expected of each variant and what came out.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import loading
+from gaussiansr_jax.configs import liif_edsr_baseline
 from gaussiansr_jax.errors import run_cli
 from gaussiansr_jax.training.loop import WEIGHTS, load_data, train
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # configs/ is not installed
-from configs import liif_edsr_baseline
 
 SCALES = (2, 3, 4, 6, 8, 12, 30)
 # The settings of each head. Variants of the direct head start from one with a small trunk.

@@ -63,20 +63,22 @@ def test_the_installed_wheel_upscales_without_the_repository(wheel, tmp_path):
     pip("install", "--no-deps", "--target", str(site), str(wheel))
     images.write(tmp_path / "a.png", images.Picture(tiny_model.photo(12, 16)))
     # Not the working tree's, which an editable installation would add.
-    code = (
+    start = (
         f"import sys; sys.path.insert(0, {str(site)!r}); import gaussiansr_jax; "
         f"assert gaussiansr_jax.__file__.startswith({str(site)!r}); "
-        "from gaussiansr_jax.__main__ import console; console()"
     )
+    console = "from gaussiansr_jax.__main__ import console; console()"
 
-    def run(*args):
-        command = [sys.executable, "-P", "-c", code, *args]
+    def run(*args, code=console):
+        command = [sys.executable, "-P", "-c", start + code, *args]
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         return subprocess.run(
             command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
         ).stdout
 
     assert run("--version").strip() == gsr.__version__
+    for config in sorted((ROOT / "configs").glob("*.py")):
+        run(code=f"from gaussiansr_jax.configs import {config.stem} as c; c.get_config()")
     run("train", "--config=quickstart", "--workdir=run", "--config.steps=1", *TINY)
     assert (tmp_path / "run" / "model.safetensors").is_file()
     run("upscale", "a.png", "--output", "b.png", "--scale", "1.5")

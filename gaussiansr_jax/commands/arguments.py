@@ -91,7 +91,7 @@ def parse(scale: str | None, size: str | None) -> dict:
             f"{scale!r} is not understood; write it like --scale 3.7 or --scale 2x3"
         ) from None
     if not all(1 <= s <= MAX_SCALE for s in (horizontal, vertical)):
-        raise UserError(f"--scale {scale} is out of range: scales go from 1 to 30")
+        raise UserError(f"--scale {scale} is out of range: scales go from 1 to {MAX_SCALE:g}")
     return {"scale": vertical if vertical == horizontal else (vertical, horizontal)}
 
 

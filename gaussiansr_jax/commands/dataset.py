@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gaussiansr_jax.errors import UserError, needs_extra
 
-HELP = "build a data set of high-resolution images to train on"
+HELP = "Build a data set of high-resolution images to train on."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

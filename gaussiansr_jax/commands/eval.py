@@ -85,7 +85,7 @@ def main(args: argparse.Namespace) -> None:
     """
     for scale in args.scales:
         if not (math.isfinite(scale) and 1 <= scale <= MAX_SCALE):
-            raise UserError(f"scale {scale:g} is out of range: scales go from 1 to 30")
+            raise UserError(f"scale {scale:g} is out of range: scales go from 1 to {MAX_SCALE:g}")
     share = parse_share(args.share, os.environ)
     if args.share and not args.results:
         raise UserError("--share needs --results DIR, the folder in which the scores come together")

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.errors import UserError, needs_extra
 from gaussiansr_jax.files import refuse_existing
 
-HELP = "write a model at one scale as ONNX or StableHLO, for other programs"
+HELP = "Write a model at one scale as ONNX or StableHLO, for other programs."
 FORMATS = {"onnx": ".onnx", "stablehlo": ".stablehlo"}
 
 
@@ -42,18 +42,15 @@ def main(args: argparse.Namespace) -> None:
             "for each scale"
         )
     refuse_existing(path, args.overwrite)
+    with needs_extra("export", "export"):
+        import flatbuffers  # noqa: F401  (JAX imports it only when all is computed)
+
+        if kind == "onnx":
+            from gaussiansr_jax.exporting import onnx_file
     from gaussiansr_jax import loading
 
     params, config, _ = loading.resolve(args.weights)
     if kind == "onnx":
-        try:
-            from gaussiansr_jax.exporting import onnx_file
-        except ModuleNotFoundError as error:
-            if error.name not in ("jax2onnx", "onnx"):
-                raise
-            raise UserError(
-                "ONNX needs jax2onnx; install it with pip install 'gaussiansr-jax[export]'"
-            ) from error
         name = Path(args.weights).stem
         onnx_file.write(path, params, config, int(args.scale), name, args.overwrite)
     else:

@@ -4,7 +4,7 @@ import argparse
 
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
-HELP = "list the models in the package"
+HELP = "List the models in the package."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

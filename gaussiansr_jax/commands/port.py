@@ -6,7 +6,7 @@ from pathlib import Path
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.weights import DTYPES
 
-HELP = "convert weights: from PyTorch, a training run or the hub to one file, or back to PyTorch"
+HELP = "Convert weights: from PyTorch, a training run or the hub to one file, or back to PyTorch."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 
 from gaussiansr_jax.weights import DTYPES
 
-HELP = "upload a model to the Hugging Face hub"
+HELP = "Upload a model to the Hugging Face hub."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

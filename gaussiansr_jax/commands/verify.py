@@ -4,7 +4,7 @@ import argparse
 
 from gaussiansr_jax.errors import UserError
 
-HELP = "compare with reference tensors of the official PyTorch code"
+HELP = "Compare with reference tensors of the official PyTorch code."
 LIMIT = 1e-4
 
 

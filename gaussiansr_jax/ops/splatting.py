@@ -13,7 +13,7 @@ denominator of a normalized field), so that no scale aliases.
 `field_at` is the definition, a function of one query. `splat_dense` vmaps it over queries with all
 Gaussians of the image: the oracle. `splat` does so with the LR pixels around each query.
 `splat_grid` is `splat` on a regular grid, without gathers, and on NVIDIA GPUs one kernel
-(`pallas_splatting`).
+(`ops/pallas/splatting.py`).
 
 Truncation: `splat` with window radius r leaves out the LR pixels whose center is r + 1/2 or more
 from the query along some axis. Since q >= (x_y - μ_y)² / Σ_yy, and likewise for x, whatever the

@@ -9,10 +9,10 @@ from gaussiansr_jax import models
 from gaussiansr_jax.data.settings import SampleSettings, check_settings
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.evaluation import protocol
+from gaussiansr_jax.upscaling.arguments import MAX_SCALE
 
 SCHEDULES = ("step", "cosine")
 POOLS = ("auto", "device", "host", "disk")
-MAX_SCALE = 30
 
 
 def default_config() -> ConfigDict:
@@ -151,7 +151,7 @@ def _check_validation(config: ConfigDict) -> None:
         raise UserError("val_scales is empty; give scales, as (2, 3, 4)")
     for scale in config.val_scales:
         if not (isinstance(scale, int | float) and 1 <= scale <= MAX_SCALE):
-            raise UserError(f"val_scales holds {scale!r}; scales go from 1 to {MAX_SCALE}")
+            raise UserError(f"val_scales holds {scale!r}; scales go from 1 to {MAX_SCALE:g}")
         (_, _), (side, _) = protocol.cut_size((config.val_crop,) * 2, scale)
         if side <= 2 * protocol.shave_of(scale):
             raise UserError(

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from gaussiansr_jax import distributed, models, weights
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import FULL
+from gaussiansr_jax.memory import is_out_of_memory
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.checkpoints import Checkpoints
@@ -50,7 +51,7 @@ def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> 
         with Interruption() as interruption:
             return Run(config, workdir, interruption, data).run()
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise UserError(
             "the device's memory is too small for this run; lower batch_size, set pool=host, or "
