@@ -15,7 +15,7 @@ ORIENTATION, DETAILS, PLACE = 0x0112, 0x8769, 0x8825
 X_RESOLUTION, Y_RESOLUTION, UNIT, INCH = 0x011A, 0x011B, 0x0128, 2
 XMP = 0x02BC
 _PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
-_SHORT, _LONG = 3, 4
+_FORMS = {3: "H", 4: "I", 8: "h", 9: "i"}  # the types of whole numbers: SHORT to SLONG
 # Tags of TIFF files that say how the pixels are stored, or that are carried by themselves.
 _STRUCTURE = {
     *(0x00FE, 0x00FF, *range(0x0100, 0x010E), *range(0x0111, 0x011D), UNIT, 0x012D, 0x013D),
@@ -112,6 +112,7 @@ def _tags(data: bytearray, start: int, order: str) -> Iterator[tuple[int, int, i
 
 
 def _put(data: bytearray, order: str, kind: int, place: int, value: int | None) -> None:
-    if value is not None and kind in (_SHORT, _LONG):
-        form, largest = ("H", 2**16 - 1) if kind == _SHORT else ("I", 2**32 - 1)
+    if value is not None and kind in _FORMS:
+        form = _FORMS[kind]
+        largest = 2 ** (8 * struct.calcsize(order + form) - form.islower()) - 1
         struct.pack_into(order + form, data, place, min(value, largest))

@@ -38,7 +38,7 @@ def orientation_in_header(image: Image.Image, file: IO[bytes]) -> int:
 
 def _orientation_in(exif: Image.Exif) -> int:
     value = exif.get(_ORIENTATION, 1)
-    return value if value in range(1, 9) else 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _metadata_behind_pixels(file: IO[bytes]) -> bool:
@@ -77,7 +77,7 @@ def decode(image: Image.Image, file: IO[bytes], name: str) -> Channels:
     deep = _deep(image, file)
     if deep is None:
         values = _pixels(image, name)
-        levels = 65535 if values.dtype.itemsize == 2 else 255
+        levels = _levels(values)
     else:
         values, levels = deep
     values = values if values.ndim == 3 else values[..., None]
@@ -98,7 +98,7 @@ def decode(image: Image.Image, file: IO[bytes], name: str) -> Channels:
 
 def decode_frames(image: Image.Image, name: str) -> list[Channels]:
     """All frames of an animation; arguments and errors as for `decode`."""
-    frames = []
+    frames, turned = [], orientation(image)
     for index in range(image.n_frames):
         image.seek(index)
         values = _pixels(image, name)
@@ -108,8 +108,9 @@ def decode_frames(image: Image.Image, name: str) -> list[Channels]:
             Channels(
                 values,
                 colors=3 if channels > 2 else 1,
-                levels=255,
+                levels=_levels(values),
                 alpha=channels - 1 if channels in (2, 4) else None,
+                orientation=turned,
                 icc=image.info.get("icc_profile"),
                 metadata=metadata.of_pillow(image),
             )
@@ -130,6 +131,10 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     if image.has_transparency_data:
         return np.asarray(image.convert("LA" if grey else "RGBA"))
     return np.asarray(image.convert("L" if grey else "RGB"))
+
+
+def _levels(values: np.ndarray) -> int:
+    return 65535 if values.dtype.itemsize == 2 else 255
 
 
 def _deep(image: Image.Image, file: IO[bytes]) -> tuple[np.ndarray, float] | None:

@@ -49,9 +49,8 @@ def read_frames(source: Source) -> list[Picture]:
                 pages = tiff.pages(opened)
                 size = (sum(page.imagelength for page in pages), pages[0].imagewidth)
                 _check_memory(size, name)
-                described = of_tiff(file)
-                frames = [tiff.decode(page, 1, name) for page in pages]
-            frames = [replace(frames[0], metadata=described), *frames[1:]]
+                frames = [_tiff_page(file, page, 1, name) for page in pages]
+            frames = [replace(frames[0], metadata=of_tiff(file)), *frames[1:]]
         elif _kind(file) == "netpbm":
             frames = [_decode(file, name)]
         else:
@@ -97,13 +96,20 @@ def _decode(file: IO[bytes], name: str) -> Channels:
         with tifffile.TiffFile(file) as opened:
             pages = tiff.pages(opened)
             _check_memory((pages[0].imagelength, pages[0].imagewidth), name)
-            if not tiff.needs_libtiff(pages[0]):
-                channels = tiff.decode(pages[0], len(pages), name)
-                return replace(channels, metadata=of_tiff(file))
-        file.seek(0)
+            channels = _tiff_page(file, pages[0], len(pages), name)
+        return replace(channels, metadata=of_tiff(file))
     with _pillow(file, name) as image:
         _check_memory(image.size[::-1], name)
         return raster.decode(image, file, name)
+
+
+def _tiff_page(file: IO[bytes], page: tifffile.TiffPage, count: int, name: str) -> Channels:
+    """One of `count` pages of a TIFF file; Pillow reads those that tifffile cannot convert."""
+    if not tiff.needs_libtiff(page):
+        return tiff.decode(page, count, name)
+    with _pillow(file, name) as image:
+        image.seek(page.index)
+        return replace(raster.decode(image, file, name), notes=tiff.notes(count))
 
 
 def _kind(file: IO[bytes]) -> str:
@@ -128,6 +134,7 @@ def _check_memory(size: tuple[int, int], name: str) -> None:
 
 def _pillow(file: IO[bytes], name: str) -> Image.Image:
     """Opens an image of any size: memory is checked here, by the size and what is free."""
+    file.seek(0)
     start = file.read(16)
     file.seek(0)
     with _PILLOW_LIMIT:

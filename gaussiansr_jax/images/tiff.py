@@ -42,6 +42,11 @@ def needs_libtiff(page: TiffPage) -> bool:
     return page.photometric == PHOTOMETRIC.YCBCR and page.compression != _JPEG
 
 
+def notes(count: int) -> tuple[str, ...]:
+    """What is lost where one of `count` pages is read."""
+    return (f"only the first of {count} pages is used",) if count > 1 else ()
+
+
 def decode(page: TiffPage, count: int, name: str) -> Channels:
     """Reads one page.
 
@@ -71,14 +76,14 @@ def decode(page: TiffPage, count: int, name: str) -> Channels:
         )
     _check_complete(page)
     values = _as_hwc(page, name)
-    notes = [f"only the first of {count} pages is used"] if count > 1 else []
+    lost = notes(count)
     extra = tuple(map(int, page.extrasamples))
     known = [i for i, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)]
     alpha = colors + known[0] if known else None
     dropped = samples - colors - bool(known)
     if dropped:
         plural = "s" if dropped > 1 else ""
-        notes.append(f"{dropped} extra channel{plural} not marked as alpha left out")
+        lost = (*lost, f"{dropped} extra channel{plural} not marked as alpha left out")
     values, levels, note = _levels(page, values, name)
     if photometric == PHOTOMETRIC.PALETTE:
         values, alpha = _looked_up(page, values), None
@@ -100,7 +105,7 @@ def decode(page: TiffPage, count: int, name: str) -> Channels:
         bits=bits,
         orientation=orientation(page),
         icc=page.iccprofile,
-        notes=(*notes, *note),
+        notes=(*lost, *note),
     )
 
 

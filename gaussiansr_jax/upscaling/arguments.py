@@ -61,6 +61,16 @@ def as_size(size: Any) -> Size | None:
     return int(numbers[0]), int(numbers[1])
 
 
+def check_side(name: str, side: Any) -> int | None:
+    """A side in pixels, or None; raises `UserError` if it is neither."""
+    if side is None:
+        return None
+    numbers = _numbers(side)
+    if numbers is None or len(numbers) != 1 or not (numbers[0] >= 1 and numbers[0] % 1 == 0):
+        raise UserError(f"{name} must be a whole number of pixels above 0, not {_shown(side)}")
+    return int(numbers[0])
+
+
 def requested_size(lr_size: Size, scale: Scale | None, size: Size | None) -> Size:
     """The output size; raises `UserError` unless exactly one argument is given, and it is sane."""
     if (scale is None) == (size is None):
@@ -106,15 +116,23 @@ def requested_view(
         whole = tuple(lr * s for lr, s in zip(lr_size, scales, strict=True))
     else:
         scales = tuple(out / lr for out, lr in zip(size, lr_size, strict=True))
+    numbers = [_numbers(value) for value in (*corner, *view_size)]
+    if not all(each is not None and len(each) == 1 for each in numbers):
+        raise UserError(
+            "top, left, height and width of a view must be numbers, not "
+            + ", ".join(_shown(value) for value in (*corner, *view_size))
+        )
+    top, left, height, width = (each[0] for each in numbers)
+    corner, view_size = (top, left), (height, width)
     axes = tuple(map(Axis, scales, corner, view_size))
     for (_, first, count), length in zip(axes, whole, strict=True):
         inside = math.isfinite(first) and 0 <= first and first + count <= length + slack
-        if int(count) != count or count < 1 or not inside:
+        if not inside or int(count) != count or count < 1:
             raise UserError(
-                f"a view of {view_size[1]}x{view_size[0]} at ({corner[1]:g}, {corner[0]:g}) is not "
+                f"a view of {width:g}x{height:g} at ({corner[1]:g}, {corner[0]:g}) is not "
                 f"inside an output of {whole[1]:g}x{whole[0]:g}"
             )
-    return axes
+    return tuple(axis._replace(count=int(axis.count)) for axis in axes)
 
 
 def _per_axis(scale: Scale) -> tuple[float, float]:

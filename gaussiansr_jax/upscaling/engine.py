@@ -13,7 +13,7 @@ from gaussiansr_jax import models, weights
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.ops import splatting
 from gaussiansr_jax.upscaling import tiling
-from gaussiansr_jax.upscaling.arguments import Size
+from gaussiansr_jax.upscaling.arguments import Size, check_side
 
 # Sides of the largest tile and of the smallest padded image in LR pixels and of a rendered block in
 # output pixels, and the blocks of one call. An accelerator needs large ones to be busy, and several
@@ -64,9 +64,9 @@ class Engine:
         backend = _backend()
         self.on_cpu = cpu = backend == "cpu"
         self.config = {**config, "dtype": dtype} if dtype else config
-        self.tile = tile or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
+        self.tile = check_side("tile", tile) or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
         self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)
-        self.block = block or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
+        self.block = check_side("block", block) or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
         self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
         # What all blocks have in common takes a CPU as long as many of them.
         self.crops = _CPU_CROPS if cpu else ()

@@ -557,3 +557,50 @@ def test_the_size_of_a_png_is_upright_and_read_without_its_pixels(tmp_path, monk
     assert images.read_size(path) == (20, 30)
     monkeypatch.undo()
     assert images.read_rgb(path).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_all_frames_begin_with_the_first(tmp_path, name):
+    path = tmp_path / "image"
+    path.write_bytes(CASES[name][0])
+    picture, (first,) = images.read(path), images.read_frames(path)
+    np.testing.assert_array_equal(first.rgb, picture.rgb)
+    np.testing.assert_array_equal(first.alpha, picture.alpha)
+    assert first.bits == picture.bits and first.notes == picture.notes
+
+
+def test_pages_in_ycbcr(tmp_path):
+    """Behind a preview, and each with its own colors."""
+    preview, *pages = (
+        Image.fromarray(array).convert("YCbCr") for array in (PHOTO[::4, ::4], PHOTO, 255 - PHOTO)
+    )
+    path = tmp_path / "a.tif"
+    preview.save(path, save_all=True, append_images=pages, description="a cat")
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        subfile = file.pages[0].tags.get("NewSubfileType")
+    if subfile is None:  # what Pillow writes has none: the tag of the description becomes it
+        place = content.index(struct.pack("<HH", 270, 2))
+        struct.pack_into("<HHII", content, place, 254, 4, 1, 1)
+        path.write_bytes(content)
+    assert images.read_size(path) == PHOTO.shape[:2]
+    first = images.read(path)
+    assert first.notes == ("only the first of 2 pages is used",)
+    assert np.abs(first.rgb.astype(int) - PHOTO).max() <= 3
+    frames = images.read_frames(path)
+    assert [frame.notes for frame in frames] == [(), ()]
+    np.testing.assert_array_equal(frames[0].rgb, first.rgb)
+    assert np.abs(frames[1].rgb.astype(int) - (255 - PHOTO)).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_all_frames_are_upright(tmp_path, kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise
+    path, frames = tmp_path / f"a.{kind}", [Image.fromarray(PHOTO), Image.fromarray(255 - PHOTO)]
+    options = {"lossless": True} if kind == "webp" else {}
+    frames[0].save(path, save_all=True, append_images=frames[1:], exif=exif, **options)
+    pictures = images.read_frames(path)
+    assert images.read_size(path) == (80, 64)
+    for picture, frame in zip(pictures, (PHOTO, 255 - PHOTO), strict=True):
+        np.testing.assert_array_equal(picture.rgb, np.rot90(frame, -1))

@@ -1,6 +1,7 @@
 """What a file says beside its pixels comes out again, or a note says that it does not."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -142,3 +143,13 @@ def test_exif_too_long_for_jpeg_is_noted(tmp_path):
     Image.fromarray(tiny_model.photo(6, 9)).save(tmp_path / "a.png", exif=exif)
     (note,) = images.write(tmp_path / "a.jpg", images.read(tmp_path / "a.png"))
     assert "EXIF" in note
+
+
+@pytest.mark.parametrize(("kind", "form"), [(3, "Hxx"), (4, "I"), (8, "hxx"), (9, "i")])
+def test_orientation_in_any_whole_number_is_undone_once(tmp_path, kind, form):
+    block = b"Exif\0\0II*\0" + struct.pack(f"<IHHHI{form}I", 8, 1, ORIENTATION, kind, 1, 6, 0)
+    Image.fromarray(tiny_model.photo(6, 9)).save(tmp_path / "a.png", exif=block)
+    picture = images.read(tmp_path / "a.png")
+    assert picture.rgb.shape == (9, 6, 3)
+    images.write(tmp_path / "b.png", picture)
+    np.testing.assert_array_equal(images.read(tmp_path / "b.png").rgb, picture.rgb)

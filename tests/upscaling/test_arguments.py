@@ -112,3 +112,32 @@ def test_numbers_are_python_s():
     assert type(arguments.as_scale(np.float32(2))) is float
     assert arguments.as_size(np.array([3, 4])) == (3, 4)
     assert type(arguments.as_size(np.array([3, 4]))[0]) is int
+
+
+@pytest.mark.parametrize("side", [-1, 0, 1.5, float("nan"), float("inf"), "64", True, [64, 64]])
+@pytest.mark.parametrize("name", ["tile", "block"])
+def test_sides_that_are_none(name, side):
+    """A negative block rendered nothing and returned memory as it was."""
+    with pytest.raises(UserError, match=f"{name} must be a whole number"):
+        gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, **{name: side})
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        ("a", 0, 5, 5),
+        (None, 0, 5, 5),
+        ([0, 1], 0, 5, 5),
+        (0, 0, "5", 5),
+        (0, 0, True, 5),
+        (0, float("nan"), 5, 5),
+        (0, 0, float("nan"), 5),
+        (0, 0, 5, float("inf")),
+        (0, 0, 5, 2.5),
+        (0, 0, 0, 5),
+    ],
+)
+def test_views_that_are_none(view):
+    upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
+    with pytest.raises(UserError, match="a view"):
+        upscaler.prepare(IMAGE).render_view(*view, scale=2)
