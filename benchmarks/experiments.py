@@ -82,7 +82,9 @@ def main() -> None:
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--source", required=True, help="as of train.py")
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", default=list(VARIANTS), choices=list(VARIANTS)
+    )
     args = parser.parse_args()
     pools = {}
     print("| variant | " + " | ".join(f"×{s}" for s in SCALES) + " | parameters | ms a step |")

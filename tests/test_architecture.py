@@ -11,7 +11,7 @@ import pytest
 import gaussiansr_jax
 
 PACKAGE = Path(gaussiansr_jax.__file__).parent
-# From the bottom up. A room may import the rooms above it in this list, and rooms of its own line
+# From the bottom up. A room may import the rooms of earlier lines, and rooms of its own line
 # as long as there is no circle of modules.
 LAYERS = [
     {"distributed", "errors", "files", "memory"},

@@ -37,7 +37,7 @@ class Studio:
         self.folder = Path(self._folder.name)
 
     def prepared(self, picture: str, model: str) -> tuple[OpenPicture, Prepared]:
-        """An open picture in a model's hands; loads the model if need be.
+        """An open picture, prepared by a model; loads the model if it is not loaded yet.
 
         Raises:
           UserError: no such picture or model.

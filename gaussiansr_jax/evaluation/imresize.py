@@ -1,7 +1,7 @@
 """MATLAB's bicubic `imresize` on the host: numpy in double precision, as MATLAB does it.
 
 `ops.resampling.resize` with the boundary "symmetric" is the same in JAX, and the oracle of the
-tests. Here every image has a size of its own, and each size would be compiled anew.
+tests. Here every image has a size of its own, and each size would be compiled again.
 """
 
 import numpy as np

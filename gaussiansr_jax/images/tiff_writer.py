@@ -99,7 +99,7 @@ def _extra_tag(tag: int, value: Any) -> tuple | None:
 def _add_directories(path: Path, directories: dict[int, dict]) -> None:
     """Gives the first page of a classic TIFF directories of its own, which tifffile leaves out.
 
-    The page's list of tags is written anew behind everything else.
+    The page's list of tags is written again behind everything else.
     """
     with open(path, "r+b") as file:
         tags = ImageFileDirectory_v2(file.read(8))

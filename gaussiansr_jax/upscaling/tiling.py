@@ -11,7 +11,7 @@ import numpy as np
 from gaussiansr_jax.errors import UserError
 
 # Pieces begin at multiples of this. Fast convolutions compute several outputs at once, and round
-# otherwise where an image begins in the midst of such a group.
+# otherwise where an image begins in the middle of such a group.
 _ALIGNMENT = 8
 
 
