@@ -1,5 +1,6 @@
 """The one exception that is meant for people, and the wrapper that shows it to them."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,13 +32,23 @@ def needs_extra(what: str, extra: str) -> Iterator[None]:
         ) from error
 
 
+def of_system(error: OSError) -> str:
+    """What the operating system says of a file, as in "big.png: File name too long"."""
+    return f"{os.fsdecode(error.filename)}: {error.strerror or error}"
+
+
 @contextmanager
 def shown() -> Iterator[None]:
-    """Makes of a `UserError` one line on stderr and exit status 1."""
+    """Makes of a `UserError`, or what the system says of a file, a line on stderr and status 1."""
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if not isinstance(error.filename, str | bytes):
+            raise
+        print(f"error: {of_system(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)

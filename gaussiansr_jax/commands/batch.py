@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gaussiansr_jax.commands.progress import progress, say
-from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.errors import UserError, of_system
 
 _NAMED = 10  # as many files a message names
 
@@ -85,6 +85,8 @@ def report(outcome: Outcome, output: Path, skipped: Sequence[Path]) -> None:
 def _foreign(file: Path, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{file} needs more memory than there is; use a smaller scale"
+    if isinstance(error, OSError) and error.filename:
+        return f"{file} failed: {of_system(error)}"
     text = " ".join(str(error).split())[:300]
     return f"{file} failed with {type(error).__name__}: {text}; please report this"
 

@@ -206,8 +206,8 @@ def _waiting(sources: list[Path], paths: list[Path], job: Job) -> dict[int, tupl
     """For each file that is to be done and can be read, by its index: path and size."""
     found = {}
     for index, (source, path) in enumerate(zip(sources, paths, strict=True)):
-        if not path.exists() or job.overwrite:
-            with suppress(UserError):  # said when it is this file's turn
+        with suppress(UserError, OSError):  # said when it is this file's turn
+            if not path.exists() or job.overwrite:
                 found[index] = source, images.read_size(source)
     return found
 

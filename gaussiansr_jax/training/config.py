@@ -1,6 +1,7 @@
 """The settings of a training run, their defaults and their checks."""
 
 import json
+import math
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -105,6 +106,7 @@ def check_config(config: ConfigDict) -> None:
       UserError: an unknown, missing or impossible setting.
     """
     _check_keys(config)
+    _check_sequences(config)
     models.build(config.model.to_dict())
     _check_pair(config, "scale_range")
     _check_pair(config, "temperature")
@@ -129,6 +131,10 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"temperature is {config.temperature}; both ends must be above 0")
     if config.steps_per_dispatch is not None and config.steps_per_dispatch < 1:
         raise UserError(f"steps_per_dispatch is {config.steps_per_dispatch}; it must be above 0")
+    if not 0 <= config.seed < 2**32:
+        raise UserError(f"seed is {config.seed}; it must lie between 0 and 2**32 - 1")
+    if not all(isinstance(part, int | float) for part in config.milestones):
+        raise UserError(f"milestones is {config.milestones}; it must be fractions of the run")
     factors = config.reductions
     if not factors or not all(isinstance(by, int | float) and 1 <= by < 1e3 for by in factors):
         raise UserError(f"reductions is {factors}; it must be factors from 1 on, as (1, 2)")
@@ -138,6 +144,7 @@ def check_config(config: ConfigDict) -> None:
             "lower it"
         )
     _check_validation(config)
+    _check_finite(config)
 
 
 def to_json(config: ConfigDict) -> dict[str, Any]:
@@ -167,6 +174,19 @@ def _check_keys(config: ConfigDict) -> None:
     for name in known:
         if name not in config:
             raise UserError(f"the config lacks the setting {name!r}; start from default_config()")
+
+
+def _check_sequences(config: ConfigDict) -> None:
+    for name, default in default_config().items():
+        if isinstance(default, tuple) and not isinstance(config[name], tuple | list):
+            raise UserError(f"{name} is {config[name]!r}; it must be several values, as {default}")
+
+
+def _check_finite(config: ConfigDict) -> None:
+    for name, value in config.items():
+        for number in value if isinstance(value, tuple | list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"{name} is {value}; it must be finite")
 
 
 def _check_pair(config: ConfigDict, name: str) -> None:

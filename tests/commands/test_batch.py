@@ -9,7 +9,7 @@ import tiny_model
 from PIL import Image
 
 import gaussiansr_jax as gsr
-from gaussiansr_jax import UserError, __main__, images
+from gaussiansr_jax import UserError, __main__, errors, images
 from gaussiansr_jax.commands import arguments, progress
 from gaussiansr_jax.commands.arguments import Target
 from gaussiansr_jax.upscaling import prepared, sheets
@@ -265,3 +265,15 @@ def test_small_images_are_encoded_together(run, tmp_path, monkeypatch, capsys):
 def test_arguments_of_targets():
     assert Target(box=(None, 100)).of((30, 50)) == {"size": (60, 100)}
     assert arguments.parse("2", None) == {"scale": 2}
+
+
+def test_a_name_that_is_too_long_ends_no_run(run, photos, tmp_path, capsys):
+    """File systems take 255 bytes, which the suffix exceeds."""
+    (photos / "a.png").rename(photos / f"{'n' * 251}.png")
+    Image.fromarray(tiny_model.photo(16, 20)).save(photos / "b.png")
+    with pytest.raises(UserError, match=r"1 of 2 images .*\n.* failed: .*-x2.png: File name too"):
+        run(photos, "--output", tmp_path / "out", "--scale", "2", "--suffix=-x2")
+    assert written(tmp_path / "out") == ["b-x2.png"]
+    with pytest.raises(SystemExit), errors.shown():
+        run(photos / "b.png", "--output", tmp_path / f"{'n' * 300}.png", "--scale", "2")
+    assert capsys.readouterr().err.endswith(f"{'n' * 300}.png: File name too long\n")
