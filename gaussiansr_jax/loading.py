@@ -60,7 +60,7 @@ def resolve(name_or_path: str | os.PathLike) -> weights.Loaded:
         file, origin = hub.download(str(name_or_path))
         params, config, facts = _read_file(file)
         return params, config, {**facts, "hub": origin}
-    if not isinstance(name_or_path, str | os.PathLike):
+    if not isinstance(name_or_path, str | os.PathLike) or not os.fspath(name_or_path):
         raise UserError(f"weights are named by text or a path, not {name_or_path!r}")
     path = Path(name_or_path)
     if path.is_dir():

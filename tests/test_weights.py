@@ -210,7 +210,7 @@ def test_resolve(tmp_path, monkeypatch):
     for name in ("huge", "other.safetensors", "../tiny"):
         with pytest.raises(UserError, match=rf"no model named '{name}'; .* models \(tiny\)"):
             loading.resolve(name)
-    for name in (None, 3, b"tiny", ["tiny"]):
+    for name in (None, 3, b"tiny", ["tiny"], ""):
         with pytest.raises(UserError, match="named by text or a path"):
             loading.resolve(name)
     (tmp_path / "run").mkdir()

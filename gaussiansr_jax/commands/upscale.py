@@ -263,6 +263,8 @@ def _is_file(args: argparse.Namespace, count: int) -> bool:
     Raises:
       UserError: it cannot be what its name says.
     """
+    if not args.output:
+        raise UserError("--output is empty; write . for the current folder")
     output = Path(args.output)
     if output.suffix and not output.is_dir() and not args.output.endswith(("/", "\\")):
         if output.suffix.lower() not in images.WRITABLE:

@@ -46,6 +46,9 @@ def search(
     Raises:
       UserError: a path does not exist, or a folder holds no image.
     """
+    if not all(map(os.fspath, inputs)):
+        # For pathlib this is the current folder; in truth a shell variable that is not set.
+        raise UserError("the name of an input is empty; write . for the current folder")
     found = Found()
     for path in map(Path, inputs):
         if path.is_dir():

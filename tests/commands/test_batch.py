@@ -277,3 +277,12 @@ def test_a_name_that_is_too_long_ends_no_run(run, photos, tmp_path, capsys):
     with pytest.raises(SystemExit), errors.shown():
         run(photos / "b.png", "--output", tmp_path / f"{'n' * 300}.png", "--scale", "2")
     assert capsys.readouterr().err.endswith(f"{'n' * 300}.png: File name too long\n")
+
+
+def test_empty_names_are_not_the_current_folder(run, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(UserError, match="name of an input is empty"):
+        run("", "--output", tmp_path / "out", "--scale", "2")
+    with pytest.raises(UserError, match="--output is empty"):
+        run("a.png", "--output", "", "--scale", "2", "--suffix=-x2")
+    assert written(photos) == ["a.png", "deep/b.png", "deep/er/a.png", "notes.txt"]
