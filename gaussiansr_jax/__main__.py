@@ -37,7 +37,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     # Only the module of the command in question is imported; help on all of them needs all.
     chosen = [argv[0]] if argv and argv[0] in COMMANDS else COMMANDS
     parser = argparse.ArgumentParser(
-        prog="python -m gaussiansr_jax", description="Super-resolution at any scale."
+        prog="gaussiansr", description="Super-resolution at any scale."
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_model
+from PIL import Image
 
 import gaussiansr_jax as gsr
 from gaussiansr_jax import __main__
@@ -95,11 +96,13 @@ def test_links_lead_somewhere(page):
     assert not missing
 
 
-def test_python_of_the_readme_runs(monkeypatch):
+def test_python_of_the_readme_runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(tiny_model.photo(20, 24)).save("photo.jpg")
     shown = "\n".join(blocks(ROOT / "README.md", ("python",)))
     upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
     monkeypatch.setattr(gsr, "load", lambda *_: upscaler, raising=False)
-    names = {"image": tiny_model.photo(20, 24)}
+    names = {}
     exec(compile(shown, "README.md", "exec"), names)
     assert names["large"].shape == (74, 89, 3)
     assert [view.shape[0] for view in names["views"]] == [40, 80, 160]

@@ -42,7 +42,7 @@ class Reporter:
 
     def progress(self, steps: int, window: "Window") -> None:
         """Moves the bar on by `steps`; it shows the time left by itself."""
-        shown = f"loss {window.loss:.4f}, PSNR {window.psnr:.2f} dB"
+        shown = f"loss {window.loss:.4f}, batch PSNR {window.psnr:.2f} dB"
         self._bar.set_postfix_str(f"{shown}, {window.samples_per_s:.0f} samples/s", refresh=False)
         self._bar.update(steps)
 
