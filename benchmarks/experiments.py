@@ -59,6 +59,7 @@ def settings(name: str, source: str, steps: int) -> ConfigDict:
     # From scratch, on photographs as they are.
     config.update(init_from="", encoder_rate=1.0, reductions=(1.0,), recolored=0.0, batch_size=16)
     config.source, config.steps = source, steps
+    config.warmup_steps = min(config.warmup_steps, steps // 10)
     config.val_scales, config.val_crop, config.val_images = SCALES, 240, 32
     config.val_every = config.checkpoint_every = steps
     config.update(OTHER_SETTINGS.get(name, {}))

@@ -73,6 +73,8 @@ def test_a_missing_extra_is_one_sentence(monkeypatch, module, extra, use):
 
 def test_training_without_its_extra_exits_with_one_line(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ml_collections", None)
+    monkeypatch.delitem(sys.modules, "gaussiansr_jax.commands.train", raising=False)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
     assert stopped.value.code == 1

@@ -31,7 +31,7 @@ fault, _, at = sys.argv.pop(1).partition(":")
 
 if "sgd" in os.environ.get("VICTIM", ""):
     # Whose parameters differ as the gradients do; Adam's differ by their signs.
-    loop.build_optimizer = lambda config: optax.sgd(0.1)
+    loop.build_optimizer = lambda *_: optax.sgd(0.1)
     save = checkpoints.Checkpoints.save
 
     def save_first(self, state, *args):
