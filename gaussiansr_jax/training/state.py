@@ -89,8 +89,14 @@ def _raveled(params: Any) -> tuple[Float[Array, "P"], Callable[[Float[Array, "P"
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:
     """A copy of each array on each of this host's devices, as `pmap` with `in_axes=None` wants."""
     sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
-    # No aliasing: the state is donated to the step, and would be written to.
-    return jax.device_put(tree, sharding, may_alias=False)
+
+    def copies(leaf: Any) -> jax.Array:
+        # The state is donated to the step, so no two devices may share memory, or have the
+        # caller's. jax 0.10 on CPUs takes an aligned array as it is, even with may_alias=False.
+        parts = [jax.device_put(np.array(leaf), device) for device in devices]
+        return jax.make_array_from_single_device_arrays(np.shape(leaf), sharding, parts)
+
+    return jax.tree.map(copies, tree)
 
 
 def local(tree: Any) -> Any:

@@ -131,3 +131,16 @@ def test_the_layout_gives_names_and_back(config):
     assert tree["encoder"]["conv_in"]["kernel"].shape == (3, 3, 3, 4)
     np.testing.assert_array_equal(layout.to_vector(tree), state.params)
     assert layout.size == sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def test_replicas_share_no_memory():
+    # Where numpy's memory is aligned, JAX takes it for its own on CPUs.
+    memory = np.zeros(4096 + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    vector = memory[start : start + 4096].view(np.float32)
+    vector[:] = 1
+    (replicas,) = states.replicate([vector], jax.local_devices())
+    vector[:] = 2
+    shards = [shard.data for shard in replicas.addressable_shards]
+    assert len({shard.unsafe_buffer_pointer() for shard in shards}) == 8
+    np.testing.assert_array_equal(shards, np.ones((8, 1024), np.float32))
