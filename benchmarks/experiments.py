@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 from gaussiansr_jax import loading
 from gaussiansr_jax.configs import liif_edsr_baseline
 from gaussiansr_jax.errors import run_cli
+from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.loop import WEIGHTS, load_data, train
 
 SCALES = (2, 3, 4, 6, 8, 12, 30)
@@ -97,7 +98,7 @@ def main() -> None:
                 # Tiles that are large enough for the largest scale of all variants.
                 largest = settings("scales 1-5", args.source, args.steps)
                 largest.reductions = config.reductions
-                pools[config.reductions] = load_data(largest)
+                pools[config.reductions] = load_data(largest, sample_settings(largest).crop_size)
             train(config, workdir, pools[config.reductions])
         print(row(name, workdir, config.batch_size), flush=True)
 

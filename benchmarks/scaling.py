@@ -33,7 +33,7 @@ from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.config import default_config, sample_settings
 from gaussiansr_jax.training.feeding import Resident
 from gaussiansr_jax.training.optimizer import build_optimizer
-from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step
+from gaussiansr_jax.training.step import Dispatcher, Step, make_gradient, make_step
 
 WEAK_BATCH, STRONG_BATCH = 16, 64
 TINY_BATCHES = 2, 16
@@ -70,13 +70,21 @@ class Setting:
         config.batch_size = batch_size
         return config
 
+    def resident(self, config: ConfigDict, devices: list[jax.Device]) -> Resident:
+        """The pool on the devices."""
+        return Resident(self.pool, sample_settings(config), devices)
+
+    def step(self, config: ConfigDict, devices: int) -> Step:
+        """A training step inside a mapped axis of `devices`."""
+        settings = sample_settings(config)
+        return make_step(self.model, self.layout, self.optimizer, settings, config, devices)
+
     def step_ms(self, devices: list[jax.Device], batch_size: int, steps: int) -> float:
         """Median time of a training step, of `REPEATS` dispatches after one to compile."""
         config = self.with_batch(batch_size)
-        step = make_step(self.model, self.layout, self.optimizer, config, len(devices))
-        dispatcher = Dispatcher(step, devices)
+        dispatcher = Dispatcher(self.step(config, len(devices)), devices)
         state = states.replicate(self.state, devices)
-        resident = Resident(self.pool, config, devices)
+        resident = self.resident(config, devices)
         times = []
         for _ in range(REPEATS + 1):
             start = time.perf_counter()
@@ -88,7 +96,8 @@ class Setting:
     def gradient(self, devices: list[jax.Device], batch_size: int) -> np.ndarray:
         """The gradient of the mean loss of the first step's global batch."""
         config = self.with_batch(batch_size)
-        gradient = make_gradient(self.model, self.layout, config, len(devices))
+        settings = sample_settings(config)
+        gradient = make_gradient(self.model, self.layout, settings, config, len(devices))
         mapped = jax.pmap(
             lambda state, windows: gradient(state, windows)[0],
             states.AXIS,
@@ -96,7 +105,7 @@ class Setting:
             out_axes=None,
             devices=devices,
         )
-        windows = Resident(self.pool, config, devices).take(0, 1)
+        windows = self.resident(config, devices).take(0, 1)
         return np.asarray(states.local(mapped(states.replicate(self.state, devices), windows)))
 
 

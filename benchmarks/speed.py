@@ -43,9 +43,7 @@ from splat_stream import STREAMS, Grid, splat_row
 from gaussiansr_jax import loading
 from gaussiansr_jax.data.sources import find_images
 from gaussiansr_jax.images import read_rgb
-from gaussiansr_jax.training.feeding import Resident
 from gaussiansr_jax.training.state import AXIS
-from gaussiansr_jax.training.step import make_step
 from gaussiansr_jax.upscaling.upscaler import Upscaler
 
 WEIGHTS = {
@@ -201,9 +199,10 @@ def training(options: Options, head: str) -> list[dict]:
 
 def _step_flops(setting: Setting, batch: int) -> float:
     config = setting.with_batch(batch)
-    step = make_step(setting.model, setting.layout, setting.optimizer, config, 1)
-    windows = Resident(setting.pool, config, jax.local_devices()[:1]).take(0, 1)
-    return flops(jax.vmap(step, (None, 0), axis_name=AXIS), setting.state, windows)
+    windows = setting.resident(config, jax.local_devices()[:1]).take(0, 1)
+    return flops(
+        jax.vmap(setting.step(config, 1), (None, 0), axis_name=AXIS), setting.state, windows
+    )
 
 
 def upscale(options: Options, head: str, dtype: str) -> list[dict]:

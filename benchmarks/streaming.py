@@ -26,7 +26,7 @@ from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.models.registry import HEADS
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
-from gaussiansr_jax.training.config import default_config
+from gaussiansr_jax.training.config import default_config, sample_settings
 from gaussiansr_jax.training.feeding import Resident, feed
 from gaussiansr_jax.training.optimizer import build_optimizer
 from gaussiansr_jax.training.step import Dispatcher, make_step
@@ -74,7 +74,8 @@ class Trainer:
         params = initialization.init_params(model, config.seed, config.lr_size)
         state, layout = states.create(params, optimizer)
         self._devices = jax.local_devices()
-        step = make_step(model, layout, optimizer, config, len(self._devices))
+        settings = sample_settings(config)
+        step = make_step(model, layout, optimizer, settings, config, len(self._devices))
         self._dispatcher = Dispatcher(step, self._devices)
         self._state, self._done = states.replicate(state, self._devices), 0
 
@@ -112,8 +113,9 @@ def measure(head: str, tiles: int, dispatches: int, steps: int, tiny: bool) -> l
         pools["disk"] = random_pool(config, tiles, Path(folder, "tiles.npy"))
         sources, loading = {}, {}
         for place in PLACES:
-            config.pool = place
-            sources[place], length = feed(config, pools[place], devices, steps)
+            sources[place], length = feed(
+                place, pools[place], sample_settings(config), devices, steps, config.steps
+            )
             loading[place] = loading_seconds(sources[place], length)
         times = {place: [] for place in PLACES}
         for _ in range(ROUNDS):

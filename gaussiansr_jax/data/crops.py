@@ -63,7 +63,6 @@ def sample_keys(
 
 def draw_crops(
     table: Table,
-    seed: int,
     steps: Int[Array, "N"],
     indices: Int[Array, "S"],
     settings: SampleSettings,
@@ -73,7 +72,7 @@ def draw_crops(
     draw = jax.vmap(partial(draw_crop, table, settings=settings, tile_size=tile_size))
 
     def of_step(step: Int[Array, ""]) -> Crop:
-        return draw(sample_keys(seed, step, indices, SAMPLE), indices)
+        return draw(sample_keys(settings.seed, step, indices, SAMPLE), indices)
 
     return jax.vmap(of_step)(steps)
 

@@ -19,6 +19,7 @@ class SampleSettings(NamedTuple):
       scale_range: the least and the largest scale; each sample draws its own, uniformly.
       recolored: the share of the samples in other colors, see `sampling._recolor`.
       batch_size: samples of a step over all devices; each draws from its own part of the pool.
+      seed: of the run; all random numbers follow from it.
     """
 
     lr_size: int
@@ -27,6 +28,7 @@ class SampleSettings(NamedTuple):
     scale_range: tuple[float, float]
     recolored: float = 0.0
     batch_size: int = 1
+    seed: int = 0
 
     @property
     def crop_size(self) -> int:

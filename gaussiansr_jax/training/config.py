@@ -95,7 +95,13 @@ def sample_settings(config: ConfigDict) -> SampleSettings:
     patch = config.query_size if config.query_patch is None else config.query_patch
     scales = (float(low), float(high))
     return SampleSettings(
-        config.lr_size, config.query_size, patch, scales, config.recolored, config.batch_size
+        lr_size=config.lr_size,
+        query_size=config.query_size,
+        query_patch=patch,
+        scale_range=scales,
+        recolored=config.recolored,
+        batch_size=config.batch_size,
+        seed=config.seed,
     )
 
 

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
-from ml_collections import ConfigDict
 
 from gaussiansr_jax.data.crops import Table, draw_crops, piece, read_windows
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.data.sampling import Windows
-from gaussiansr_jax.training.config import sample_settings
+from gaussiansr_jax.data.settings import SampleSettings
 from gaussiansr_jax.training.placing import gigabytes, join, local_lanes, tiles_in_words
 from gaussiansr_jax.training.streaming import Streaming
 
@@ -41,11 +40,11 @@ class Resident:
 
     Args:
       pool: what this host holds.
-      config: of the training run.
+      settings: of all samples.
       devices: of this host.
     """
 
-    def __init__(self, pool: Pool, config: ConfigDict, devices: list[jax.Device]):
+    def __init__(self, pool: Pool, settings: SampleSettings, devices: list[jax.Device]):
         local, lanes = local_lanes(devices)
         self._shares, count = [], 0
         for lane, device in zip(local, devices, strict=True):
@@ -56,7 +55,7 @@ class Resident:
             self._shares.append(jax.device_put(share, device))
         where = f"on each of {lanes} devices" if lanes > 1 else "on the device"
         self._words = f"{tiles_in_words(pool)}, {gigabytes(pool, count)} {where}"
-        self._read = jax.jit(_reader(config, config.batch_size // lanes), static_argnums=2)
+        self._read = jax.jit(_reader(settings, settings.batch_size // lanes), static_argnums=2)
 
     def __str__(self) -> str:
         return self._words
@@ -70,15 +69,16 @@ class Resident:
         """Nothing is running."""
 
 
-def _reader(config: ConfigDict, samples: int) -> Callable[[Share, Int[Array, ""], int], Windows]:
+def _reader(
+    settings: SampleSettings, samples: int
+) -> Callable[[Share, Int[Array, ""], int], Windows]:
     """(share, step, steps) -> windows of one device, with a leading axis of 1."""
-    settings = sample_settings(config)
 
     def read(share: Share, step: Int[Array, ""], steps: int) -> Windows:
         indices = share.lane * samples + jnp.arange(samples)
         tile_size = share.tiles.shape[1]
         numbers = step + jnp.arange(steps)
-        crops = draw_crops(share.table, config.seed, numbers, indices, settings, tile_size)
+        crops = draw_crops(share.table, numbers, indices, settings, tile_size)
         pixels = read_windows(share.tiles, crops, settings.crop_size)
         return jax.tree.map(lambda x: x[None], Windows(pixels, crops, step, share.lane))
 
@@ -86,25 +86,32 @@ def _reader(config: ConfigDict, samples: int) -> Callable[[Share, Int[Array, ""]
 
 
 def feed(
-    config: ConfigDict, pool: Pool, devices: list[jax.Device], length: int
+    choice: str,
+    pool: Pool,
+    settings: SampleSettings,
+    devices: list[jax.Device],
+    length: int,
+    end: int,
 ) -> tuple[Resident | Streaming, int]:
-    """Chooses as the config says, or by what fits.
+    """Keeps the pool on the devices or streams it, see `streams`.
 
     Args:
-      config: of the training run.
+      choice: one of `config.POOLS`.
       pool: what this host holds.
+      settings: of all samples.
       devices: of this host.
       length: steps of a dispatch.
+      end: the number of steps of the run.
 
     Returns:
       what feeds the devices, and the steps of a dispatch, fewer if their windows were too large.
     """
-    share = config.batch_size // (jax.process_count() * len(devices))
-    bytes_of_step = share * sample_settings(config).crop_size ** 2 * 3
+    share = settings.batch_size // (jax.process_count() * len(devices))
+    bytes_of_step = share * settings.crop_size**2 * 3
     length = min(length, max(1, WINDOW_BYTES // bytes_of_step))
-    if streams(config.pool, pool, devices):
-        return Streaming(pool, config, devices, length), length
-    return Resident(pool, config, devices), length
+    if streams(choice, pool, devices):
+        return Streaming(pool, settings, devices, length, end), length
+    return Resident(pool, settings, devices), length
 
 
 def streams(choice: str, pool: Pool, devices: list[jax.Device]) -> bool:

@@ -11,14 +11,17 @@ from gaussiansr_jax.data.hosts import this_host
 from gaussiansr_jax.data.pool import Pool, build_pool
 from gaussiansr_jax.data.sources import find_images
 from gaussiansr_jax.data.store import Store
-from gaussiansr_jax.training.config import sample_settings
 
 # The pool of training tiles and the held-out crops [N, S, S, 3].
 Data = tuple[Pool, np.ndarray]
 
 
-def load_data(config: ConfigDict) -> Data:
+def load_data(config: ConfigDict, crop_size: int) -> Data:
     """The pool of training tiles and the held-out crops [N, S, S, 3], on the host.
+
+    Args:
+      config: of the training run.
+      crop_size: `SampleSettings.crop_size`; smaller images cannot be used.
 
     Raises:
       UserError: what `find_images`, `split_images`, `build_pool` and `center_crops` raise.
@@ -35,7 +38,7 @@ def load_data(config: ConfigDict) -> Data:
     pool = build_pool(
         images,
         config.tile_size,
-        sample_settings(config).crop_size,
+        crop_size,
         config.reductions,
         hosts=this_host(),
         store=Store(True if config.pool == "disk" else None, config.pool_cache),

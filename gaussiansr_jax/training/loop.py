@@ -16,7 +16,7 @@ from gaussiansr_jax.memory import is_out_of_memory
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.checkpoints import Checkpoints
-from gaussiansr_jax.training.config import check_config, to_json
+from gaussiansr_jax.training.config import check_config, sample_settings, to_json
 from gaussiansr_jax.training.feeding import feed
 from gaussiansr_jax.training.images import Data, load_data
 from gaussiansr_jax.training.interruption import Interruption
@@ -36,7 +36,7 @@ def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> 
       config: see `config.default_config`.
       workdir: gets config.json, checkpoints/, metrics.jsonl, tensorboard/, samples/*.png, and
         model.safetensors: the EMA weights of the best validation.
-      data: what `load_data(config)` returned, where several runs share it.
+      data: what `load_data` returned, where several runs share it.
 
     Returns:
       the facts of the run: step, seconds, validation PSNR, …
@@ -80,7 +80,8 @@ class Run:
         self.group = distributed.current()
         self.devices = jax.local_devices()
         self._check_start()
-        pool, crops = data or load_data(config)
+        settings = sample_settings(config)
+        pool, crops = data or load_data(config, settings.crop_size)
         model = models.build(config.model.to_dict())
         params = initialization.init_params(model, config.seed, config.lr_size)
         encoder_size = sum(leaf.size for leaf in jax.tree.leaves(params["encoder"]))
@@ -102,7 +103,10 @@ class Run:
         if self.group.first:
             write_config(workdir, to_json(config))
             self._write_best()
-        self.feed, self.length = feed(config, pool, self.devices, steps_per_dispatch(config))
+        length = steps_per_dispatch(config)
+        self.feed, self.length = feed(
+            config.pool, pool, settings, self.devices, length, config.steps
+        )
         self._say(
             f"{self.feed}, {len(crops)} held-out images, {self.layout.size:,} parameters, "
             f"{self._device()}"
@@ -110,7 +114,7 @@ class Run:
         self.validator = None
         if len(crops):
             self.validator = Validator(model, self.layout, crops, config.val_scales)
-        step = make_step(model, self.layout, optimizer, config, jax.device_count())
+        step = make_step(model, self.layout, optimizer, settings, config, jax.device_count())
         self.dispatcher = Dispatcher(step, self.devices)
 
     def run(self) -> dict[str, Any]:

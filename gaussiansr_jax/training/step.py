@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from gaussiansr_jax.data.crops import NOISE, SAMPLE, sample_keys
 from gaussiansr_jax.data.sampling import Sample, Windows, make_batch
+from gaussiansr_jax.data.settings import SampleSettings
 from gaussiansr_jax.models import SuperResolver
-from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.optimizer import build_schedule, ema_decay, temperature
 from gaussiansr_jax.training.state import AXIS, Layout, TrainState
 
@@ -51,19 +51,23 @@ def sample_loss(
 
 
 def make_gradient(
-    model: SuperResolver, layout: Layout, config: ConfigDict, devices: int
+    model: SuperResolver,
+    layout: Layout,
+    settings: SampleSettings,
+    config: ConfigDict,
+    devices: int,
 ) -> Callable[[TrainState, Windows], tuple[Float[Array, "P"], Metrics]]:
     """The gradient of the mean loss of a global batch, inside a mapped axis of `devices`.
 
     Returns:
       (state, windows) -> gradient [P], equal on all devices, and the metrics "loss" and "psnr".
     """
-    share, settings = config.batch_size // devices, sample_settings(config)
+    share = settings.batch_size // devices
 
     def gradient(state: TrainState, windows: Windows) -> tuple[Float[Array, "P"], Metrics]:
         indices = windows.lane * share + jnp.arange(share)
         keys, noise_keys = (
-            sample_keys(config.seed, state.step, indices, use) for use in (SAMPLE, NOISE)
+            sample_keys(settings.seed, state.step, indices, use) for use in (SAMPLE, NOISE)
         )
         samples = make_batch(windows, keys, state.step, settings)
         heat = temperature(state.step, config)
@@ -85,6 +89,7 @@ def make_step(
     model: SuperResolver,
     layout: Layout,
     optimizer: optax.GradientTransformation,
+    settings: SampleSettings,
     config: ConfigDict,
     devices: int,
 ) -> Step:
@@ -94,7 +99,8 @@ def make_step(
       (state, windows) -> state after the step, and its metrics, float32: the loss, the mean PSNR of
       the batch, the gradient's norm, the learning rate.
     """
-    gradient, schedule = make_gradient(model, layout, config, devices), build_schedule(config)
+    gradient = make_gradient(model, layout, settings, config, devices)
+    schedule = build_schedule(config)
 
     def step(state: TrainState, windows: Windows) -> tuple[TrainState, Metrics]:
         grads, metrics = gradient(state, windows)

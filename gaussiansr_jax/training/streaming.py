@@ -9,13 +9,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from gaussiansr_jax.data.crops import Crop, Table, draw_crops
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.data.sampling import Windows
 from gaussiansr_jax.data.settings import SampleSettings
-from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.placing import local_lanes, put, tiles_in_words
 
 AHEAD = 2  # dispatches that are being made ready
@@ -25,21 +23,29 @@ class Streaming:
     """The pool lies on the host, and what the next steps read from it is sent ahead of them.
 
     The host draws the same crops as the devices would. So the samples are those of `Resident`, and
-    those of any step can be made first: a run that goes on needs no state of this.
+    those of any step can be made first: a resumed run needs no state of this.
 
     Args:
       pool: what this host holds.
-      config: of the training run.
+      settings: of all samples.
       devices: of this host.
       length: steps of a dispatch.
+      end: the number of steps of the run; nothing is prefetched beyond it.
     """
 
-    def __init__(self, pool: Pool, config: ConfigDict, devices: list[jax.Device], length: int):
-        self._pool, self._devices, self._length = pool, devices, length
-        self._settings, self._end = sample_settings(config), config.steps
+    def __init__(
+        self,
+        pool: Pool,
+        settings: SampleSettings,
+        devices: list[jax.Device],
+        length: int,
+        end: int,
+    ):
+        self._pool, self._settings, self._devices = pool, settings, devices
+        self._length, self._end = length, end
         local, lanes = local_lanes(devices)
-        self._lanes, self._samples = local, config.batch_size // lanes
-        self._draw = _crop_drawer(pool, self._settings, config.seed, local, self._samples)
+        self._lanes, self._samples = local, settings.batch_size // lanes
+        self._draw = _crop_drawer(pool, settings, local, self._samples)
         self._loader = ThreadPoolExecutor(1, "windows")
         self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "reader")
         self._buffers: dict[int, np.ndarray] = {}
@@ -106,7 +112,7 @@ class Streaming:
 
 
 def _crop_drawer(
-    pool: Pool, settings: SampleSettings, seed: int, lanes: range, samples: int
+    pool: Pool, settings: SampleSettings, lanes: range, samples: int
 ) -> Callable[[int, int], Crop]:
     """(first step, steps) -> the crops of this host's devices, [lanes, steps, samples].
 
@@ -123,7 +129,7 @@ def _crop_drawer(
     @partial(jax.jit, static_argnums=2)
     def draw(table: Table, step: jax.Array, steps: int) -> Crop:
         steps = step + jnp.arange(steps)
-        return draw_crops(table, seed, steps, indices, settings, pool.tiles.shape[1])
+        return draw_crops(table, steps, indices, settings, pool.tiles.shape[1])
 
     def call(step: int, steps: int) -> Crop:
         crops = jax.device_get(draw(table, np.int32(step), steps))

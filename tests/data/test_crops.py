@@ -71,7 +71,7 @@ def test_crops_lie_inside_their_tiles_and_windows():
     sizes = np.array([[40, 50], [64, 33], [37, 64]], np.int32)
     settings = SampleSettings(8, 8, 8, (1.0, 4.0), batch_size=64)
     table = Table(jnp.asarray(sizes), np.int32(0), np.int32(3))
-    drawn = draw_crops(table, 1, jnp.arange(1), jnp.arange(64), settings, 64)
+    drawn = draw_crops(table, jnp.arange(1), jnp.arange(64), settings, 64)
     drawn = jax.tree.map(lambda x: x[0], drawn)
     corner, side = drawn.start + drawn.inside, drawn.side[:, None]
     assert (corner >= 0).all() and (corner + side <= sizes[drawn.tile]).all()

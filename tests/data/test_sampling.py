@@ -31,17 +31,17 @@ def whole_pool(tiles: np.ndarray, sizes: np.ndarray) -> tuple[jax.Array, Table]:
     return jax.device_put((tiles, table))
 
 
-@partial(jax.jit, static_argnums=3)
-def draw_at(pool: tuple[jax.Array, Table], seed, step, settings: SampleSettings, indices):
+@partial(jax.jit, static_argnums=2)
+def draw_at(pool: tuple[jax.Array, Table], step, settings: SampleSettings, indices):
     tiles, table = pool
-    crops = draw_crops(table, seed, step[None], indices, settings, tiles.shape[1])
+    crops = draw_crops(table, step[None], indices, settings, tiles.shape[1])
     windows = Windows(read_windows(tiles, crops, settings.crop_size), crops, step, jnp.int32(0))
-    return make_batch(windows, sample_keys(seed, step, indices, SAMPLE), step, settings)
+    return make_batch(windows, sample_keys(settings.seed, step, indices, SAMPLE), step, settings)
 
 
-def draw(pool: tuple[jax.Array, Table], settings: SampleSettings, count: int, seed: int = 0):
+def draw(pool: tuple[jax.Array, Table], settings: SampleSettings, count: int):
     settings = settings._replace(batch_size=count)
-    return draw_at(pool, seed, jnp.int32(5), settings, jnp.arange(count))
+    return draw_at(pool, jnp.int32(5), settings, jnp.arange(count))
 
 
 def reflections(image: np.ndarray):
@@ -161,13 +161,13 @@ def test_lr_lies_on_the_grid_of_8_bits():
 
 
 def test_a_sample_depends_on_seed_step_and_index_alone():
-    pool, settings = make_pool(), SampleSettings(LR, QUERIES, QUERIES, (1.0, 4.0), batch_size=8)
-    whole = draw_at(pool, 3, jnp.int32(7), settings, jnp.arange(8))
-    part = draw_at(pool, 3, jnp.int32(7), settings, jnp.arange(4, 6))
+    pool, settings = make_pool(), SampleSettings(LR, QUERIES, QUERIES, (1.0, 4.0), 0.0, 8, 3)
+    whole = draw_at(pool, jnp.int32(7), settings, jnp.arange(8))
+    part = draw_at(pool, jnp.int32(7), settings, jnp.arange(4, 6))
     for a, b in zip(whole, part, strict=True):
         np.testing.assert_array_equal(a[4:6], b)
     for seed, step in ((4, 7), (3, 8)):
-        other = draw_at(pool, seed, jnp.int32(step), settings, jnp.arange(8))
+        other = draw_at(pool, jnp.int32(step), settings._replace(seed=seed), jnp.arange(8))
         assert not np.array_equal(whole.target, other.target)
 
 

@@ -7,6 +7,7 @@ from test_loop import leaves, metrics
 
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.training import feeding, loop, streaming
+from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.feeding import Resident, feed, streams
 
 
@@ -76,13 +77,13 @@ def test_stopped_between_checkpoints_and_going_on_from_another_place(
 
 
 def test_windows_hold_what_the_devices_would_read(config):
-    pool, _ = loop.load_data(config)
+    settings = sample_settings(config)
+    pool, _ = loop.load_data(config, settings.crop_size)
     devices = jax.local_devices()
-    config.pool = "host"
-    source, length = feed(config, pool, devices, 3)
+    source, length = feed("host", pool, settings, devices, 3, 30)
     try:
         assert length == 3
-        resident = Resident(pool, config, devices)
+        resident = Resident(pool, settings, devices)
         for step, steps in ((0, 3), (3, 3), (7, 2)):
             windows = source.take(step, steps)
             assert windows.pixels.shape == (8, steps, 1, 32, 32, 3)
@@ -103,7 +104,7 @@ def test_windows_hold_what_the_devices_would_read(config):
 def test_a_device_holds_its_piece_alone(config):
     tiles = np.arange(20, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 48, 48, 3), np.uint8)
     pool, devices = Pool(tiles, np.full((20, 2), 48, np.int32), 0, 20), jax.local_devices()
-    shares = Resident(pool, config, devices)._shares
+    shares = Resident(pool, sample_settings(config), devices)._shares
     for lane, (share, device) in enumerate(zip(shares, devices, strict=True)):
         first = min(20 * lane // 8, 17)
         assert share.tiles.devices() == {device}
@@ -126,10 +127,10 @@ def test_auto_streams_what_does_not_fit(config):
 
 
 def test_windows_of_a_dispatch_are_bounded(config, monkeypatch):
-    pool, _ = loop.load_data(config)
-    config.update(pool="host")
+    settings = sample_settings(config)
+    pool, _ = loop.load_data(config, settings.crop_size)
     monkeypatch.setattr(feeding, "WINDOW_BYTES", 5 * 32 * 32 * 3)
-    source, length = feed(config, pool, jax.local_devices(), 500)
+    source, length = feed("host", pool, settings, jax.local_devices(), 500, 1000)
     source.close()
     assert length == 5
 

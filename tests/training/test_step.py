@@ -30,16 +30,18 @@ HEADS = {
 def set_up(config, optimizer):
     model = models.build(config.model.to_dict())
     params = initialization.init_params(model, config.seed, config.lr_size)
-    return model, *states.create(params, optimizer), load_data(config)[0]
+    pool, _ = load_data(config, sample_settings(config).crop_size)
+    return model, *states.create(params, optimizer), pool
 
 
 def run(config, devices, steps, dispatch):
     """State after some steps of plain gradient descent, which scales with the gradient."""
     optimizer = optax.sgd(0.1)
     model, state, layout, pool = set_up(config, optimizer)
-    devices = jax.local_devices()[:devices]
-    dispatcher = Dispatcher(make_step(model, layout, optimizer, config, len(devices)), devices)
-    state, resident = states.replicate(state, devices), Resident(pool, config, devices)
+    devices, settings = jax.local_devices()[:devices], sample_settings(config)
+    step = make_step(model, layout, optimizer, settings, config, len(devices))
+    dispatcher = Dispatcher(step, devices)
+    state, resident = states.replicate(state, devices), Resident(pool, settings, devices)
     losses = []
     for step in range(0, steps, dispatch):
         windows = resident.take(step, dispatch)
@@ -54,10 +56,10 @@ def test_gradients_on_1_and_8_devices_agree(config, head):
     config.model.head = ConfigDict(HEADS[head])
     config.query_patch = {"direct": 1, "gaussiansr": 2}[head]
     model, state, layout, pool = set_up(config, optax.identity())
-    gradients = []
+    settings, gradients = sample_settings(config), []
     for count in (1, 8):
         devices = jax.local_devices()[:count]
-        gradient = make_gradient(model, layout, config, count)
+        gradient = make_gradient(model, layout, settings, config, count)
         mapped = jax.pmap(
             gradient,
             states.AXIS,
@@ -65,7 +67,8 @@ def test_gradients_on_1_and_8_devices_agree(config, head):
             out_axes=None,
             devices=devices,
         )
-        gradients.append(jax.device_get(mapped(state, Resident(pool, config, devices).take(0, 1))))
+        windows = Resident(pool, settings, devices).take(0, 1)
+        gradients.append(jax.device_get(mapped(state, windows)))
     (one, one_metrics), (eight, eight_metrics) = gradients
     assert np.abs(one).max() > 1e-4
     np.testing.assert_allclose(one, eight, atol=1e-6 * np.abs(one).max(), rtol=1e-4)
@@ -77,7 +80,7 @@ def test_the_loss_is_that_of_scattered_queries(config):
     config.query_patch = 2
     model, state, layout, pool = set_up(config, optax.identity())
     params, settings = layout.unravel(state.params), sample_settings(config)
-    windows = Resident(pool, config, jax.local_devices()[:1]).take(0, 1)
+    windows = Resident(pool, settings, jax.local_devices()[:1]).take(0, 1)
     windows = jax.tree.map(lambda x: x[0], windows)
     keys = sample_keys(config.seed, jnp.int32(0), jnp.arange(config.batch_size), SAMPLE)
     batch = make_batch(windows, keys, jnp.int32(0), settings)
