@@ -48,9 +48,13 @@ def test_a_recording_replays_what_upscaling_does():
     image = tiny_model.photo(12, 16)
     expected = upscaler.upscale(image, speed.SCALE)
     recording = speed.Recording(upscaler, image)
-    blocks = [np.asarray(block) for block in recording.replay()]
+    blocks = [np.asarray(block)[0] for block in recording.replay()]
     assert len(blocks) == 4
-    np.testing.assert_array_equal(blocks[0][0], expected[:32, :32])
+    # On CPUs, threads render the blocks, in any order.
+    for top, left in ((0, 0), (0, 32), (32, 0), (32, 32)):
+        part = expected[top : top + 32, left : left + 32]
+        height, width = part.shape[:2]
+        assert any(np.array_equal(block[:height, :width], part) for block in blocks)
     assert recording.flops() > 1e6
 
 
