@@ -1,7 +1,7 @@
 """Several processes, on one host or many, that work as one."""
 
 from gaussiansr_jax.distributed.agreement import agree, check_shared, code_digest
-from gaussiansr_jax.distributed.arrays import broadcast, gather
+from gaussiansr_jax.distributed.arrays import broadcast, connect_devices, gather
 from gaussiansr_jax.distributed.group import Group
 from gaussiansr_jax.distributed.place import Place, find_place
 from gaussiansr_jax.distributed.shares import Share, parse_share
@@ -15,6 +15,7 @@ __all__ = [
     "broadcast",
     "check_shared",
     "code_digest",
+    "connect_devices",
     "current",
     "find_place",
     "gather",

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from gaussiansr_jax.distributed.group import Group
+
 
 def broadcast(tree: Any) -> Any:
     """Process 0's arrays, in every process.
@@ -34,3 +36,20 @@ def gather(array: np.ndarray) -> np.ndarray:
     flat = np.frombuffer(array.tobytes(), np.uint8)
     flat = np.asarray(multihost_utils.process_allgather(flat), np.uint8)
     return np.frombuffer(flat.tobytes(), array.dtype).reshape(-1, *array.shape).copy()
+
+
+def connect_devices(group: Group) -> None:
+    """Lets the devices of all processes connect to each other now, while none is busy.
+
+    At the first collective of some devices each waits 30 s for the others on CPUs, but one process
+    may compile, or read its images, for longer than another. Later ones wait as long as it takes.
+
+    Args:
+      group: the processes; all have the same number of devices.
+    """
+    if group.count == 1:
+        return
+    ones = np.ones(jax.local_device_count(), np.float32)
+    group.gather("devices", None)
+    jax.block_until_ready(jax.pmap(lambda x: jax.lax.psum(x, "all"), "all")(ones))
+    gather(broadcast(ones))

@@ -150,6 +150,7 @@ class Run:
                 f"{jax.device_count()} devices; make it a multiple"
             )
         distributed.check_shared(self.group, self.workdir)
+        distributed.connect_devices(self.group)
         check_same_model(self.workdir, to_json(config)["model"])
 
     def _start(self, params: Any, optimizer: Any) -> str:

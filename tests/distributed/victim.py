@@ -6,7 +6,8 @@ VICTIM=sgd in the environment: trains by plain gradient descent.
 
 Faults: code (of another version, from the start), kill (in the middle
 of a step), save (killed in the middle of a save), freeze, term (as a scheduler's notice), full
-(files of this process cannot grow any more).
+(files of this process cannot grow any more), connected (no fault: fails if devices of processes
+connect to each other after the start).
 """
 
 import asyncio
@@ -63,6 +64,23 @@ if fault == "save":
         return await write(self, directory, *args, **kwargs)
 
     ocp.JsonCheckpointHandler.async_save = dying
+elif fault == "connected":
+    load, train, before = loop.load_data, loop.Run.run, []
+
+    def connections():
+        # Native code's messages go to a file meanwhile.
+        return Path("/proc/self/fd/1").read_text().count("[Gloo] Rank")
+
+    def load_data(config):
+        before.append(connections())
+        return load(config)
+
+    def trained(self):
+        facts = train(self)
+        assert 0 < before[0] == connections(), (before, connections())
+        return facts
+
+    loop.load_data, loop.Run.run = load_data, trained
 elif fault == "code":
     distributed.code_digest = lambda: "another"
 elif fault:
