@@ -35,9 +35,12 @@ def scores(upscaler: Upscaler, folder: str, scale: float) -> tuple[float, float]
     def upscale(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return upscaler.upscale(lr.astype(np.float32) / 255, size=size)
 
-    progress = partial(tqdm, desc=f"{Path(folder).name} x{scale:g}", leave=False)
-    found = protocol.evaluate_folder(
-        upscale, images.find([folder]), scale, images.read_rgb, progress=progress
+    files = tqdm(images.find([folder]), f"{Path(folder).name} x{scale:g}", leave=False)
+    found = protocol.mean_scores(
+        {
+            file.name: protocol.evaluate_image(upscale, images.read_rgb(file), scale)
+            for file in files
+        }
     )
     return found["psnr_y"], found["bicubic_psnr_y"]
 

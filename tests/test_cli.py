@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -234,14 +235,46 @@ def test_eval_reads_lr_images(evaluate, tmp_path, capsys):
     assert scores[0] != scores[1]
 
 
-def test_eval_keeps_what_it_has(evaluate, tmp_path, capsys):
+@pytest.mark.parametrize("kept", [False, True])
+def test_no_broken_image_costs_the_scores_of_others(evaluate, tmp_path, capsys, kept):
     for name in ("Good", "Bad"):
-        images.write(tmp_path / name / "a.png", images.Picture(tiny_model.photo(32, 36)))
-    (tmp_path / "Bad" / "b.png").write_bytes(b"broken")
-    data = ["--data", tmp_path / "Good", tmp_path / "Bad"]
-    with pytest.raises(UserError, match=r"b\.png"):
-        evaluate(*data, "--scales", 2, "--json", tmp_path / "s.json")
-    assert list(json.loads((tmp_path / "s.json").read_text())) == ["Good"]
+        for seed in range(2):
+            picture = images.Picture(tiny_model.photo(32, 36, seed))
+            images.write(tmp_path / name / f"{seed}.png", picture)
+    evaluate("--data", tmp_path / "Bad", "--scales", 2, 3, "--json", tmp_path / "whole.json")
+    (tmp_path / "Bad" / "a.png").write_bytes(b"broken")
+    images.write(tmp_path / "Bad" / "small.png", images.Picture(tiny_model.photo(2, 36)))
+    data = ["--data", tmp_path / "Bad", tmp_path / "Good", "--scales", 2, 3]
+    options = ["--json", tmp_path / "s.json"]
+    options += ["--results", tmp_path / "scores"] if kept else []
+    with pytest.raises(UserError, match="2 of 6 images could not be evaluated") as error:
+        evaluate(*data, *options)
+    assert re.search(r"a\.png x2 x3: cannot read .*no known format", str(error.value))
+    assert re.search(r"small\.png x3: an image of 36x2 is too small for scale 3", str(error.value))
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert [list(found[name]["2"]["images"]) for name in ("Bad", "Good")] == [
+        ["0.png", "1.png", "small.png"],
+        ["0.png", "1.png"],
+    ]
+    assert found["Bad"]["3"] == json.loads((tmp_path / "whole.json").read_text())["Bad"]["3"]
+    assert "| Good |" in capsys.readouterr().out
+
+
+def test_an_interrupted_eval_prints_what_it_has(evaluate, tmp_path, monkeypatch, capsys):
+    for seed in range(3):
+        images.write(tmp_path / "a" / f"{seed}.png", images.Picture(tiny_model.photo(32, 36, seed)))
+    measure, count = protocol.evaluate_image, iter(range(3))
+
+    def interrupted(*args):
+        if next(count) == 2:
+            raise KeyboardInterrupt
+        return measure(*args)
+
+    monkeypatch.setattr(protocol, "evaluate_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate("--data", tmp_path / "a", "--scales", 2, "--per-image")
+    out = capsys.readouterr().out
+    assert "a/0.png" in out and "a/1.png" in out and "a/2.png" not in out
 
 
 def test_eval_refuses(evaluate, tmp_path):

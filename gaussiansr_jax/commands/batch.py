@@ -48,9 +48,9 @@ def run(files: Sequence[Path], order: Sequence[int], work: Callable[[int], Path]
             outcome.existing.append(files[index])
         # Whatever it is, the other files have nothing to do with it.
         except Exception as error:
-            reason = str(error) if isinstance(error, UserError) else _foreign(files[index], error)
-            outcome.failed.append((files[index], reason))
-            say(f"error: {reason}")
+            why = reason(files[index], error)
+            outcome.failed.append((files[index], why))
+            say(f"error: {why}")
         except KeyboardInterrupt:
             done = len(outcome.written)
             print(f"interrupted: {done} of {len(files)} images were written", file=sys.stderr)
@@ -76,13 +76,16 @@ def report(outcome: Outcome, output: Path, skipped: Sequence[Path]) -> None:
         return
     if outcome.total == 1:
         raise UserError(outcome.failed[0][1])
-    lines = "".join(f"\n  {file}: {_without(reason, file)}" for file, reason in outcome.failed)
+    lines = "".join(f"\n  {file}: {_without(why, file)}" for file, why in outcome.failed)
     raise UserError(
         f"{len(outcome.failed)} of {outcome.total} images could not be upscaled:{lines}"
     )
 
 
-def _foreign(file: Path, error: Exception) -> str:
+def reason(file: Path, error: Exception) -> str:
+    """Why a file failed, in one line, whatever was raised."""
+    if isinstance(error, UserError):
+        return str(error)
     if isinstance(error, MemoryError):
         return f"{file} needs more memory than there is; use a smaller scale"
     if isinstance(error, OSError) and error.filename:
@@ -91,9 +94,9 @@ def _foreign(file: Path, error: Exception) -> str:
     return f"{file} failed with {type(error).__name__}: {text}; please report this"
 
 
-def _without(reason: str, file: Path) -> str:
+def _without(why: str, file: Path) -> str:
     """The reason, which the file's name stands before already."""
-    return reason.removeprefix(f"{file} ")
+    return why.removeprefix(f"{file} ")
 
 
 def _names(files: Sequence[Path]) -> str:

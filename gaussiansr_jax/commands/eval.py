@@ -13,13 +13,13 @@ import json
 import math
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from gaussiansr_jax import images, loading
+from gaussiansr_jax.commands import batch
 from gaussiansr_jax.commands.progress import progress
 from gaussiansr_jax.commands.startup import start_jax
 from gaussiansr_jax.distributed import Share, parse_share
@@ -80,8 +80,8 @@ def main(args: argparse.Namespace) -> None:
     """Evaluates, prints the table and writes the files that were asked for.
 
     Raises:
-      UserError: wrong arguments, an image that cannot be used, or an unwritable file. What was
-        measured until then is still printed and written.
+      UserError: wrong arguments, an unwritable file, or at the end, images that could not be
+        evaluated.
     """
     for scale in args.scales:
         if not (math.isfinite(scale) and 1 <= scale <= MAX_SCALE):
@@ -101,55 +101,51 @@ def main(args: argparse.Namespace) -> None:
     def upscale(lr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return upscaler.upscale(lr.astype(np.float32) / 255, size=size)
 
-    if args.results:
-        return _evaluate_share(args, share, upscaler, upscale, folders, lr_of)
+    def evaluate(name: str, file: Path, scale: float) -> dict[str, float]:
+        try:
+            find = lr_of[name, scale]
+            lr = images.read_rgb(find(file)) if find else None
+            return protocol.evaluate_image(upscale, images.read_rgb(file), scale, lr, values)
+        # Whatever it is, the other files have nothing to do with it.
+        except Exception as error:
+            raise UserError(batch.reason(file, error)) from error
+
     values = protocol.EXACT if args.unrounded else protocol.ROUNDED
-    results: dict = {}
+    store = _folder(args, share, upscaler) if args.results else scores.ScoresInMemory()
     try:
-        for name, files in folders.items():
-            for scale in args.scales:
-                shown = partial(progress, title=f"{name} x{scale:g}")
-                measured = protocol.evaluate_folder(
-                    upscale, files, scale, images.read_rgb, lr_of[name, scale], shown, values
-                )
-                results.setdefault(name, {})[f"{scale:g}"] = measured
-    finally:
-        if results:
-            _write(results, args)
+        failed = scores.evaluate_share(store, folders, args.scales, evaluate, progress)
+    except BaseException:  # above all, somebody's patience
+        if not args.results:
+            _write(scores.merged(store, folders, args.scales)[0], args)
+        raise
+    results, missing = scores.merged(store, folders, args.scales)
+    if missing > sum(map(len, failed.values())):
+        print(f"share {share.index} of {share.count} is done; {missing} scores are still missing")
+    else:
+        _write(results, args)
+    if failed:
+        lines = [f"\n  {file} x{' x'.join(at)}: {why}" for (file, why), at in failed.items()]
+        raise UserError(
+            f"{len(failed)} of {sum(map(len, folders.values()))} images could not be evaluated and "
+            f"are left out:{''.join(lines)}"
+        )
 
 
-def _evaluate_share(
-    args: argparse.Namespace,
-    share: Share,
-    upscaler: Upscaler,
-    upscale: protocol.Upscale,
-    folders: dict[str, list[Path]],
-    lr_of: dict[tuple[str, float], Callable[[Path], Path] | None],
-) -> None:
-    """Measures one share of the images; prints the table if it was the last one."""
+def _folder(args: argparse.Namespace, share: Share, upscaler: Upscaler) -> scores.ScoresFolder:
+    """Where the scores of several processes come together."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(upscaler.params):
         digest.update(np.asarray(leaf).tobytes())
     names = ("dtype", "self_ensemble", "unrounded", "lr_dir")
     facts = {name: getattr(args, name) for name in names}
-    folder = scores.ScoresFolder(
+    return scores.ScoresFolder(
         Path(args.results), share, facts | {"weights": digest.hexdigest()[:12]}
     )
 
-    def evaluate(name: str, file: Path, scale: float) -> dict[str, float]:
-        find = lr_of[name, scale]
-        lr = images.read_rgb(find(file)) if find else None
-        values = protocol.EXACT if args.unrounded else protocol.ROUNDED
-        return protocol.evaluate_image(upscale, images.read_rgb(file), scale, lr, values)
-
-    results, missing = scores.evaluate_share(folder, folders, args.scales, evaluate, progress)
-    if missing:
-        print(f"share {share.index} of {share.count} is done; {missing} scores are still missing")
-    else:
-        _write(results, args)
-
 
 def _write(results: dict, args: argparse.Namespace) -> None:
+    if not results:
+        return
     table = f"{report.table(results, args.per_image)}\n\n{report.explain(args.unrounded)}\n"
     print(table, end="")
     if args.json:

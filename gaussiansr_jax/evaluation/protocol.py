@@ -8,7 +8,6 @@ that size by MATLAB's antialiased bicubic, rounded to 8 bits.
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -111,39 +110,6 @@ def evaluate_image(
     bicubic = scored(resize(lr, hr.shape[:2]) / 255)
     ours = scored(upscale(lr, hr.shape[:2]))
     return ours | {f"bicubic_{name}": value for name, value in bicubic.items()}
-
-
-def evaluate_folder(
-    upscale: Upscale,
-    files: list[Path],
-    scale: float,
-    read: Callable[[Path], Image8],
-    lr_of: Callable[[Path], Path] | None = None,
-    progress: Callable = iter,
-    values: str = ROUNDED,
-) -> dict:
-    """Mean scores over files, and under "images" those of each, by file name.
-
-    Args:
-      upscale: the model.
-      files: ground truth images.
-      scale: HR pixels per LR pixel.
-      read: reads one image as 8-bit RGB.
-      lr_of: where the LR image of a ground truth file lies; default: it is made.
-      progress: wraps the list of files, such as tqdm.
-      values: `ROUNDED` or `EXACT`.
-
-    Raises:
-      UserError: with the file's name, if it cannot be read or is too small.
-    """
-    images = {}
-    for file in progress(files):
-        try:
-            lr = read(lr_of(file)) if lr_of else None
-            images[file.name] = evaluate_image(upscale, read(file), scale, lr, values)
-        except UserError as error:
-            raise UserError(f"{file.name}: {error}") from error
-    return mean_scores(images)
 
 
 def mean_scores(images: dict[str, dict[str, float]]) -> dict:

@@ -16,7 +16,7 @@ def table(results: dict, per_image: bool = False) -> str:
     """A Markdown table, aligned so that it reads well on a terminal.
 
     Args:
-      results: {data set: {scale: scores of `protocol.evaluate_folder`}}.
+      results: {data set: {scale: scores of `protocol.mean_scores`}}.
       per_image: whether each image has a line of its own.
     """
     rows = [["data", "scale", *(title for title, _ in _COLUMNS.values())]]

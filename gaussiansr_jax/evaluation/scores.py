@@ -1,4 +1,4 @@
-"""Scores of a large collection, in a folder that several processes fill and a restart continues."""
+"""Scores of folders of images, in memory or in a folder that several processes fill."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,10 +12,29 @@ from gaussiansr_jax.files import atomic_write
 
 FACTS = "facts.json"
 Scores = dict[str, float]
+# Data, scale and image.
+Key = tuple[str, str, str]
+
+
+class ScoresInMemory:
+    """Scores of this process alone."""
+
+    share = Share()
+
+    def __init__(self):
+        self._scores: dict[Key, Scores] = {}
+
+    def read(self) -> dict[Key, Scores]:
+        """What has been measured until now, by data, scale and image."""
+        return self._scores
+
+    def add(self, data: str, scale: str, image: str, scores: Scores) -> None:
+        """Keeps the scores of one image."""
+        self._scores[data, scale, image] = scores
 
 
 class ScoresFolder:
-    """A folder with one file of lines for each process: a line is the scores of one image.
+    """Scores in a folder, with one file of lines for each process: a line is those of one image.
 
     Args:
       folder: created if missing; all processes must see it.
@@ -44,7 +63,7 @@ class ScoresFolder:
                 )
         self._lines = folder / f"scores-{share.index}-of-{share.count}.jsonl"
 
-    def read(self) -> dict[tuple[str, str, str], Scores]:
+    def read(self) -> dict[Key, Scores]:
         """What all processes have measured until now, by data, scale and image."""
         found = {}
         for path in sorted(self._folder.glob("scores-*.jsonl")):
@@ -75,54 +94,62 @@ class ScoresFolder:
 
 
 def evaluate_share(
-    folder: ScoresFolder,
+    store: ScoresInMemory | ScoresFolder,
     files: Mapping[str, list[Path]],
     scales: list[float],
     evaluate: Callable[[str, Path, float], Scores],
     progress: Callable = iter,
-) -> tuple[dict, int]:
-    """Measures what is left of this process's share, then merges the scores of all.
+) -> dict[tuple[Path, str], list[str]]:
+    """Measures what is left of this process's share; an image that fails keeps none from it.
 
     Args:
-      folder: where scores are.
+      store: where scores are.
       files: ground truth images by name of the data.
       scales: at which they are evaluated.
-      evaluate: the scores of a file at a scale.
+      evaluate: the scores of a file at a scale, or a `UserError`.
       progress: wraps the list of what is to be done, such as tqdm.
 
     Returns:
-      the results as `report.table` takes them, of all images whose scores are there; and how many
-      are missing, which other processes have to measure.
-
-    Raises:
-      UserError: at the end, if files of this share cannot be evaluated.
+      The files that failed and why, and the scales at which they did.
     """
-    # Scales of one image lie apart, so that shares of few images are equal, too.
-    wanted = [(d, f"{s:g}", f, s) for d, paths in files.items() for s in scales for f in paths]
-    done, failed = folder.read(), []
-    own = [x for x in folder.share.of(wanted) if (x[0], x[1], x[2].name) not in done]
+    done, failed = store.read(), {}
+    own = [x for x in store.share.of(_wanted(files, scales)) if (x[0], x[1], x[2].name) not in done]
     for data, name, file, scale in progress(own):
         try:
-            folder.add(data, name, file.name, evaluate(data, file, scale))
+            scores = evaluate(data, file, scale)
         except UserError as error:
-            failed.append(f"{file.name} x{name} ({error})")
-    if failed:
-        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-        raise UserError(
-            f"{len(failed)} of {len(own)} could not be evaluated: {', '.join(failed[:5])}{more}; "
-            "mend or remove the files, and run the same command again"
-        )
-    done = folder.read()
+            failed.setdefault((file, str(error)), []).append(name)
+        else:
+            store.add(data, name, file.name, scores)
+    return failed
+
+
+def merged(
+    store: ScoresInMemory | ScoresFolder, files: Mapping[str, list[Path]], scales: list[float]
+) -> tuple[dict, int]:
+    """The results as `report.table` takes them, of all images whose scores there are.
+
+    Returns:
+      results, and how many scores are missing.
+    """
+    done = store.read()
     results: dict = {}
     missing = 0
-    for data, name, file, _ in wanted:
+    for data, name, file, _ in _wanted(files, scales):
         scores = done.get((data, name, file.name))
         if scores is None:
             missing += 1
         else:
             results.setdefault(data, {}).setdefault(name, {})[file.name] = scores
-    merged = {
+    means = {
         data: {scale: protocol.mean_scores(images) for scale, images in of_scale.items()}
         for data, of_scale in results.items()
     }
-    return merged, missing
+    return means, missing
+
+
+def _wanted(
+    files: Mapping[str, list[Path]], scales: list[float]
+) -> list[tuple[str, str, Path, float]]:
+    # Scales of one image lie apart, so that shares of few images are equal, too.
+    return [(d, f"{s:g}", f, s) for d, paths in files.items() for s in scales for f in paths]
