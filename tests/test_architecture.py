@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import gaussiansr_jax
+from gaussiansr_jax.__main__ import COMMANDS
 
 PACKAGE = Path(gaussiansr_jax.__file__).parent
-# From the bottom up. A room may import the rooms of earlier lines, and rooms of its own line
+# From the bottom up. A part may import the parts of earlier lines, and parts of its own line
 # as long as there is no circle of modules.
 LAYERS = [
     {"distributed", "errors", "files", "memory"},
@@ -20,10 +21,11 @@ LAYERS = [
     {"data", "hub", "weights"},
     {"evaluation", "exporting", "loading", "porting", "training", "upscaling", "video"},
     {"app"},
+    {"commands.helpers"},
     {"commands"},
     {"__init__", "__main__"},
 ]
-RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
 
 def modules():
@@ -64,17 +66,19 @@ def graph():
     return {name: imports(path, known) for name, path in known.items()}
 
 
-def room(module):
-    return module.split(".")[0]
+def part(module):
+    """The part of the package that a module belongs to, as named in `LAYERS`."""
+    first_two = ".".join(module.split(".")[:2])
+    return first_two if first_two in RANK else module.split(".")[0]
 
 
 def upward(graph):
-    """Imports of a higher room, as (importing, imported)."""
+    """Imports of a higher part, as (importing, imported)."""
     return [
         (name, other)
         for name, others in graph.items()
         for other in others
-        if RANK[room(other)] > RANK[room(name)]
+        if RANK[part(other)] > RANK[part(name)]
     ]
 
 
@@ -97,13 +101,13 @@ def circle(graph):
     return next((found for name in graph if name not in state and (found := visit(name))), None)
 
 
-def test_every_room_has_its_layer(graph):
-    assert {room(name) for name in graph} <= RANK.keys()
+def test_every_part_has_its_layer(graph):
+    assert {part(name) for name in graph} <= RANK.keys()
     assert len(graph) > 40
 
 
 def test_imports_point_downwards(graph):
-    graph = {name: others for name, others in graph.items() if room(name) in RANK}
+    graph = {name: others for name, others in graph.items() if part(name) in RANK}
     assert not upward(graph)
 
 
@@ -116,6 +120,11 @@ def test_faults_are_found(graph):
     graph["ops.splatting"].add("models.registry")
     assert upward(graph) == [("ops.splatting", "models.registry")]
     assert {"ops.splatting", "models.registry"} <= set(circle(graph))
+
+
+def test_each_module_of_commands_is_a_command():
+    names = {path.stem for path in (PACKAGE / "commands").glob("*.py")}
+    assert names - {"__init__"} == set(COMMANDS)
 
 
 def test_packages_only_hand_names_on():

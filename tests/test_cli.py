@@ -12,7 +12,8 @@ from PIL import Image
 
 import gaussiansr_jax as gsr
 from gaussiansr_jax import UserError, __main__, images, loading, weights
-from gaussiansr_jax.commands import arguments, startup
+from gaussiansr_jax.commands.helpers import startup
+from gaussiansr_jax.commands.helpers.target import parse
 from gaussiansr_jax.evaluation import imresize, protocol
 
 ROOT = Path(__file__).parents[1]
@@ -135,7 +136,7 @@ def test_two_inputs_of_one_name(upscale, photos, tmp_path, capsys):
     ],
 )
 def test_scale_and_size_arguments(scale, size, target):
-    assert arguments.parse(scale, size) == target
+    assert parse(scale, size) == target
 
 
 @pytest.mark.parametrize("scale", ["0.5", "nan", "inf", "31", "2x0.9", "two", "1x2x3", ""])

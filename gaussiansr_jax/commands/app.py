@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
     with needs_extra("the page", "app"):
         from gaussiansr_jax.app.listening import serve
     from gaussiansr_jax.app.settings import Settings
-    from gaussiansr_jax.commands.startup import start_jax
+    from gaussiansr_jax.commands.helpers.startup import start_jax
 
     start_jax()
     serve(

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from gaussiansr_jax import images, loading
-from gaussiansr_jax.commands.startup import start_jax
+from gaussiansr_jax.commands.helpers.startup import start_jax
 from gaussiansr_jax.errors import needs_extra
 from gaussiansr_jax.evaluation import imresize, protocol
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS

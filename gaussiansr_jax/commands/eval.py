@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 from gaussiansr_jax import images, loading
-from gaussiansr_jax.commands import batch
-from gaussiansr_jax.commands.progress import progress
-from gaussiansr_jax.commands.startup import start_jax
+from gaussiansr_jax.commands.helpers import batch
+from gaussiansr_jax.commands.helpers.progress import progress
+from gaussiansr_jax.commands.helpers.startup import start_jax
 from gaussiansr_jax.distributed import Share, parse_share
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.evaluation import protocol, report, scores

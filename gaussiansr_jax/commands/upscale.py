@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from gaussiansr_jax import images, loading
-from gaussiansr_jax.commands import arguments, batch, video
-from gaussiansr_jax.commands.ahead import Ahead
-from gaussiansr_jax.commands.arguments import Target
-from gaussiansr_jax.commands.progress import say
-from gaussiansr_jax.commands.startup import start_jax
+from gaussiansr_jax.commands.helpers import batch, films
+from gaussiansr_jax.commands.helpers.grouped import GroupedUpscaler
+from gaussiansr_jax.commands.helpers.progress import say
+from gaussiansr_jax.commands.helpers.startup import start_jax
+from gaussiansr_jax.commands.helpers.target import Target, add_target, target_of
 from gaussiansr_jax.distributed import parse_share
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import refuse_existing
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, help="a folder, or for a single image a file name"
     )
-    arguments.add_target(parser)
+    add_target(parser)
     parser.add_argument(
         "--weights",
         default=DEFAULT_WEIGHTS,
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="first",
         help="of animations and files of several pages (default: %(default)s)",
     )
-    video.add_arguments(parser)
+    films.add_arguments(parser)
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def main(args: argparse.Namespace) -> None:
     Raises:
       UserError: wrong arguments, or at the end, if an image failed.
     """
-    if any(video.is_film(path) for path in args.inputs):
+    if any(films.is_film(path) for path in args.inputs):
         _refuse_for_films(args)
-        return video.main(args)
+        return films.main(args)
     job = _job(args)
     output = Path(args.output)
     found = images.search(args.inputs, args.recursive, output if output.is_dir() else None)
@@ -122,7 +122,7 @@ def main(args: argparse.Namespace) -> None:
     say_model(args.weights)
 
     waiting = _waiting(sources, [output / path for path in paths], job)
-    ahead = Ahead(upscaler, {} if args.self_ensemble or job.all_frames else waiting)
+    grouped = GroupedUpscaler(upscaler, {} if args.self_ensemble or job.all_frames else waiting)
 
     def work(index: int) -> Path:
         source, path = sources[index], paths[index]
@@ -134,10 +134,10 @@ def main(args: argparse.Namespace) -> None:
             suitable = path if args.format else images.suitable_name(path, picture)
             return output / (suitable if suitable == path else names.free(suitable, source.suffix))
 
-        enlarge = partial(ahead.upscale, index)
+        enlarge = partial(grouped.upscale, index)
         return upscale_file(enlarge, source, output / path, job, rename)
 
-    batch.report(batch.run(sources, ahead.order(len(sources)), work), output, found.skipped)
+    batch.report(batch.run(sources, grouped.order(len(sources)), work), output, found.skipped)
 
 
 def say_model(name: str) -> None:
@@ -234,7 +234,7 @@ def _job(args: argparse.Namespace) -> Job:
     if "/" in args.suffix or "\\" in args.suffix:
         raise UserError(f"--suffix {args.suffix!r} must not hold slashes")
     return Job(
-        arguments.target_of(args),
+        target_of(args),
         args.overwrite,
         args.skip_existing,
         args.frames == "all",

@@ -10,8 +10,8 @@ from PIL import Image
 
 import gaussiansr_jax as gsr
 from gaussiansr_jax import UserError, __main__, errors, images
-from gaussiansr_jax.commands import arguments, progress
-from gaussiansr_jax.commands.arguments import Target
+from gaussiansr_jax.commands.helpers import progress
+from gaussiansr_jax.commands.helpers.target import Target, parse
 from gaussiansr_jax.upscaling import prepared, sheets
 
 
@@ -264,7 +264,7 @@ def test_small_images_are_encoded_together(run, tmp_path, monkeypatch, capsys):
 
 def test_arguments_of_targets():
     assert Target(box=(None, 100)).of((30, 50)) == {"size": (60, 100)}
-    assert arguments.parse("2", None) == {"scale": 2}
+    assert parse("2", None) == {"scale": 2}
 
 
 def test_a_name_that_is_too_long_ends_no_run(run, photos, tmp_path, capsys):

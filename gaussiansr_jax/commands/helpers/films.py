@@ -1,4 +1,4 @@
-"""What `python -m gaussiansr_jax upscale` does with films."""
+"""How the command `upscale` enlarges films."""
 
 import argparse
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gaussiansr_jax import loading
-from gaussiansr_jax.commands import arguments
-from gaussiansr_jax.commands.startup import start_jax
+from gaussiansr_jax.commands.helpers.startup import start_jax
+from gaussiansr_jax.commands.helpers.target import parse
 from gaussiansr_jax.errors import UserError, needs_extra
 
 READABLE = (
@@ -50,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
         )
     if args.self_ensemble:
         raise UserError("--self-ensemble is for pictures; leave it out for films")
-    target = arguments.parse(args.scale, args.size)
+    target = parse(args.scale, args.size)
     options = _encoder_options(args.encoder_options)
     with needs_extra("upscaling a film", "video"):
         from gaussiansr_jax.video.film import upscale_film

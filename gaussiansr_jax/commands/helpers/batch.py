@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gaussiansr_jax.commands.progress import progress, say
+from gaussiansr_jax.commands.helpers.progress import progress, say
 from gaussiansr_jax.errors import UserError, of_system
 
 _NAMED = 10  # as many files a message names

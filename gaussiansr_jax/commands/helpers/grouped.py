@@ -1,4 +1,4 @@
-"""Small images of a batch, encoded several at once before their turn."""
+"""Small images of a batch are encoded several at once: faster than one by one."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -14,11 +14,16 @@ from gaussiansr_jax.upscaling import sheets
 from gaussiansr_jax.upscaling.upscaler import Upscaler
 
 
-class Ahead:
-    """`Upscaler.upscale` for the files of a batch."""
+class GroupedUpscaler:
+    """`Upscaler.upscale` for the files of a batch; small images are encoded in groups."""
 
     def __init__(self, upscaler: Upscaler, waiting: dict[int, tuple[Path, tuple[int, int]]]):
-        """Groups the small ones of the files that wait, by their index: path and size."""
+        """Chooses the groups.
+
+        Args:
+          upscaler: the model.
+          waiting: the files that may be grouped, by their index: path and (height, width).
+        """
         self._upscaler = upscaler
         self._waiting = waiting
         small = [i for i, (_, size) in waiting.items() if sheets.suitable(upscaler.engine, size)]
