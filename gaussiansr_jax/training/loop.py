@@ -10,11 +10,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import distributed, models, weights
+from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import FULL
 from gaussiansr_jax.memory import is_out_of_memory
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
+from gaussiansr_jax.training.changes import check_images, check_settings, images_seen
 from gaussiansr_jax.training.checkpoints import Checkpoints
 from gaussiansr_jax.training.config import check_config, sample_settings, to_json
 from gaussiansr_jax.training.feeding import feed
@@ -80,26 +82,19 @@ class Run:
         self.group = distributed.current()
         self.devices = jax.local_devices()
         self._check_start()
-        settings = sample_settings(config)
-        pool, crops = data or load_data(config, settings.crop_size)
         model = models.build(config.model.to_dict())
         params = initialization.init_params(model, config.seed, config.lr_size)
         encoder_size = sum(leaf.size for leaf in jax.tree.leaves(params["encoder"]))
         optimizer = build_optimizer(config, encoder_size)
         self.state, self.layout = states.create(params, optimizer)
         self.best: Any = None
-        self.progress = {"seconds": 0.0, "best": None, "facts": {}}
+        self.progress: dict[str, Any] = {"seconds": 0.0, "best": None, "facts": {}, "changed": []}
         # Process 0 alone reads and writes the run's files.
         self.checkpoints = Checkpoints(workdir, self.layout) if self.group.first else None
-        self._say(self._start(params, optimizer) if self.checkpoints else "")
-        self.progress = self.group.of_first("progress", self.progress)
-        self.state = distributed.broadcast(self.state)
-        self.done = int(self.state.step)
-        if self.done > config.steps:
-            raise UserError(
-                f"{workdir} holds a run of {self.done} steps, more than steps={config.steps}; "
-                "raise steps, or name another --workdir"
-            )
+        self._take_up(params, optimizer)
+        settings = sample_settings(config)
+        pool, crops = data or load_data(config, settings.crop_size)
+        self._check_images(pool, crops)
         if self.group.first:
             write_config(workdir, to_json(config))
             self._write_best()
@@ -152,6 +147,29 @@ class Run:
         distributed.check_shared(self.group, self.workdir)
         distributed.connect_devices(self.group)
         check_same_model(self.workdir, to_json(config)["model"])
+
+    def _take_up(self, params: Any, optimizer: Any) -> None:
+        """Finds the state to go on from; in all processes the same."""
+        self._say(self._start(params, optimizer) if self.checkpoints else "")
+        self.progress = self.group.of_first("progress", self.progress)
+        self.state = distributed.broadcast(self.state)
+        self.done = int(self.state.step)
+        if self.done > self.config.steps:
+            raise UserError(
+                f"{self.workdir} holds a run of {self.done} steps, more than "
+                f"steps={self.config.steps}; raise steps, or name another --workdir"
+            )
+        before = self.progress.get("settings")
+        if note := check_settings(self.workdir, self.done, before, self.config):
+            self.progress["changed"] = [*self.progress["changed"], note]
+            self._say(note)
+        self.progress["settings"] = to_json(self.config)
+
+    def _check_images(self, pool: Pool, crops: np.ndarray) -> None:
+        """Checks that a run goes on with the images that it began with."""
+        images = images_seen(self.group, pool, crops)
+        check_images(self.workdir, self.progress.get("images"), images)
+        self.progress["images"] = images
 
     def _start(self, params: Any, optimizer: Any) -> str:
         """Takes up the newest checkpoint or the weights of `init_from`; says which."""
@@ -239,6 +257,7 @@ class Run:
         config = self.config
         best = self.progress["best"] or {}
         copied = ["source", "steps", "batch_size", "lr_size", "query_size", "seed", "init_from"]
+        changed = self.progress.get("changed")  # older checkpoints know of none
         return {name: config[name] for name in copied} | {
             "step": self.done,
             "scale_range": list(config.scale_range),
@@ -246,6 +265,7 @@ class Run:
             "seconds": round(self.progress["seconds"], 1),
             "device": self._device(),
             "date": date.today().isoformat(),
+            **({"changed": changed} if changed else {}),
         }
 
     def _save(self, state: states.TrainState) -> None:

@@ -1,19 +1,22 @@
 """Every file of configs/ is a config that training accepts."""
 
+import re
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.training.changes import FREE, STEERING
 from gaussiansr_jax.training.config import check_config, default_config
 
-CONFIGS = sorted(p.stem for p in (Path(__file__).resolve().parents[2] / "configs").glob("*.py"))
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py"))
 
 
 @pytest.fixture(autouse=True)
 def root_on_path(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2]))
+    monkeypatch.syspath_prepend(str(ROOT))
 
 
 def source(module):
@@ -76,3 +79,11 @@ def test_fractional_scales_may_be_judged():
     config = default_config()
     config.val_scales, config.val_crop = (1.5, 2.7), 100
     check_config(config)
+
+
+def test_docs_name_the_settings_that_may_change():
+    rows = [x for x in (ROOT / "docs/data.md").read_text().splitlines() if "| the run goes" in x]
+    where, how = (set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in rows[:2])
+    of_images = {"source", "val_source", "val_images", "skip_bad_images"}
+    assert where == FREE - of_images and how == STEERING
+    assert set(default_config()) > FREE | STEERING

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,68 @@ def test_a_finished_run_trains_no_further(config, whole):
     before = (whole / "metrics.jsonl").read_text()
     loop.train(config, whole)
     assert (whole / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("batch_size", 16, "was started with batch_size=8, which cannot become batch_size=16"),
+        ("seed", 1, "seed=0, which cannot become seed=1"),
+        ("lr_size", 10, "lr_size=8, which cannot become lr_size=10"),
+        ("scale_range", (1, 3), r"scale_range=\[1.0, 4.0\], which cannot become .*=\[1, 3\]"),
+        ("val_scales", (2,), r"val_scales=\[2, 3\], which cannot become val_scales=\[2\]"),
+        ("init_from", "edsr", "init_from='', which cannot become init_from='edsr'"),
+        ("val_images", 2, "the training images are others .*8 tiles, before 10[)]"),
+    ],
+)
+def test_what_samples_depend_on_does_not_change(config, whole, name, value, words):
+    before = (whole / "config.json").read_bytes()
+    config[name] = value
+    with pytest.raises(UserError, match=f"{words}.*--config.init_from=.*model.safetensors"):
+        loop.train(config, whole)
+    assert (whole / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("which", ["0.png", "5.png"])
+def test_other_images_do_not_continue_a_run(config, folder, whole, tmp_path, which):
+    """One training image, or the held-out one, has become another of the same size."""
+    shutil.copytree(folder, tmp_path / "images")
+    Image.new("RGB", (56, 48)).save(tmp_path / "images" / which)
+    config.source = f"folder:{tmp_path / 'images'}"
+    with pytest.raises(UserError, match="images are others than those that the run in"):
+        loop.train(config, whole)
+
+
+def test_moved_images_and_settings_of_where_and_when_continue(
+    config, folder, whole, tmp_path, capsys
+):
+    part, moved = tmp_path / "part", tmp_path / "moved"
+    shutil.copytree(whole, part)
+    shutil.rmtree(part / "checkpoints" / "latest" / "30")
+    shutil.copytree(folder, moved)
+    config.update(source=f"folder:{moved}", pool="disk", pool_cache=str(tmp_path / "cache"))
+    config.update(checkpoint_every=2, val_every=10)
+    loop.train(config, part)
+    assert "continuing from step 25" in capsys.readouterr().out
+    params, _, facts = weights.load(part / "model.safetensors")
+    assert "changed" not in facts
+    for a, b in zip(jax.tree.leaves(params), leaves(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_other_schedules_continue_and_are_told(config, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "run")
+    config.update(steps=35, learning_rate=4e-3)
+    loop.train(config, tmp_path / "run")
+    note = "from step 30 on learning_rate is 0.004, not 0.005, steps is 35, not 30"
+    assert note in capsys.readouterr().out
+    assert max(metrics(tmp_path / "run", "loss")) == 35
+    # What is known of the run says so for good, and once.
+    loop.train(config, tmp_path / "run")
+    assert note not in capsys.readouterr().out
+    run = loop.Run(config, tmp_path / "run", loop.Interruption())
+    assert run.progress["changed"] == [note] and run._facts()["changed"] == [note]
+    run.checkpoints.close()
 
 
 def test_another_model_does_not_resume(config, whole):
