@@ -18,13 +18,34 @@ from gaussiansr_jax.training.workdir import WEIGHTS
 # May change without a word: where things lie, and when something is reported. What the names of
 # images stand for is compared itself, so that a data set may be moved.
 FREE = frozenset(
-    "pool pool_cache steps_per_dispatch log_every val_every checkpoint_every "
-    "source val_source val_images skip_bad_images".split()
+    [
+        "pool",
+        "pool_cache",
+        "steps_per_dispatch",
+        "log_every",
+        "val_every",
+        "checkpoint_every",
+        "source",
+        "val_source",
+        "val_images",
+        "skip_bad_images",
+    ]
 )
 # May change, with a word: how the parameters follow from the samples.
 STEERING = frozenset(
-    "steps learning_rate encoder_rate schedule milestones decay_factor final_learning_rate "
-    "warmup_steps clip_norm ema_decay temperature".split()
+    [
+        "steps",
+        "learning_rate",
+        "encoder_rate",
+        "schedule",
+        "milestones",
+        "decay_factor",
+        "final_learning_rate",
+        "warmup_steps",
+        "clip_norm",
+        "ema_decay",
+        "temperature",
+    ]
 )
 _PROBES = 64  # tiles whose pixels stand for those of all
 
