@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace existing output files")
     existing.add_argument(
-        "--skip-existing", action="store_true", help="leave out images whose output file exists"
+        "--skip-existing",
+        action="store_true",
+        help="leave out images whose output file exists, whole and of the right size",
     )
     parser.add_argument(
         "--share",
@@ -86,7 +88,8 @@ class Job:
     Attributes:
       target: how large results are.
       overwrite: whether existing files may be replaced.
-      skip_existing: whether images are left out whose result exists.
+      skip_existing: whether images are left out whose result exists; what is no such image, being
+        cut short or of another size, is replaced.
       all_frames: whether animations and files of several pages are done whole.
       quality: of lossy formats, or None.
     """
@@ -173,16 +176,17 @@ def upscale_file(
       UserError: the image cannot be read, upscaled or written.
       batch.Skipped: the result exists, and such images are skipped.
     """
-    _check_place(file, path, job)
     # All that the header tells is checked before any work.
-    _check_size(images.read_size(file), path, job.target)
+    lr_size = images.read_size(file)
+    replace_it = _may_replace(file, path, lr_size, job)
+    _check_size(lr_size, path, job.target)
     pictures = images.read_frames(file) if job.all_frames else [images.read(file)]
     for note in dict.fromkeys(note for picture in pictures for note in picture.notes):
         say(f"note: {file}: {note}")
     if rename:
         planned, path = path, rename(pictures[0])
         if path != planned:
-            _check_place(file, path, job)
+            replace_it = _may_replace(file, path, lr_size, job)
     for picture in pictures:
         size = _check_size(picture.rgb.shape[:2], path, job.target)
         images.check_writable(path, picture.alpha is not None, size, len(pictures))
@@ -191,7 +195,9 @@ def upscale_file(
     if note := job.target.note(pictures[0].rgb.shape[:2]):
         say(f"note: {file}: {note}")
     results = [_enlarged(enlarge, picture, job.target) for picture in pictures]
-    for note in images.write(path, results, job.overwrite, job.quality):
+    if job.skip_existing and path.exists():
+        say(f"note: {path}: is not whole or of another size, and made again")
+    for note in images.write(path, results, replace_it, job.quality):
         say(f"note: {path}: {note}")
     return path
 
@@ -206,18 +212,29 @@ def _waiting(sources: list[Path], paths: list[Path], job: Job) -> dict[int, tupl
     """For each file that is to be done and can be read, by its index: path and size."""
     found = {}
     for index, (source, path) in enumerate(zip(sources, paths, strict=True)):
-        with suppress(UserError, OSError):  # said when it is this file's turn
-            if not path.exists() or job.overwrite:
-                found[index] = source, images.read_size(source)
+        # Said when it is this file's turn.
+        with suppress(UserError, OSError, batch.Skipped):
+            size = images.read_size(source)
+            _may_replace(source, path, size, job)
+            found[index] = source, size
     return found
 
 
-def _check_place(file: Path, path: Path, job: Job) -> None:
+def _may_replace(file: Path, path: Path, lr_size: tuple[int, int], job: Job) -> bool:
+    """Whether a file of that name, if there is one, is replaced.
+
+    Raises:
+      UserError: it must not.
+      batch.Skipped: it is the result already.
+    """
     if path.exists() and file.samefile(path):
         raise UserError(f"{path} is the input itself; name another folder, or give a --suffix")
-    if job.skip_existing and path.exists():
+    if not job.skip_existing:
+        refuse_existing(path, job.overwrite)
+        return job.overwrite
+    if images.is_whole(path, _check_size(lr_size, path, job.target)):
         raise batch.Skipped
-    refuse_existing(path, job.overwrite)
+    return True
 
 
 def _check_size(lr_size: tuple[int, int], path: Path, target: Target) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from gaussiansr_jax.images.finding import Names, find, search
 from gaussiansr_jax.images.formats import READABLE, WRITABLE
 from gaussiansr_jax.images.picture import Picture, bleed_colors, resize_alpha
 from gaussiansr_jax.images.reading import read, read_frames, read_rgb, read_size
+from gaussiansr_jax.images.whole import is_whole
 from gaussiansr_jax.images.writing import check_writable, suitable_name, write
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "bleed_colors",
     "check_writable",
     "find",
+    "is_whole",
     "read",
     "read_frames",
     "read_rgb",

@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from gaussiansr_jax.images import exif
 
 _XMP_IN_PNG = "XML:com.adobe.xmp"
+_EXIF_IN_TEXT = "Raw profile type exif"  # how programs wrote EXIF to PNG before 2017
 _CENTIMETER = 3  # of the tag ResolutionUnit
 _JPEG_SEGMENT = 65533  # longest EXIF in JPEG
 
@@ -47,7 +48,8 @@ def of_pillow(image: Image.Image) -> Metadata:
     """The metadata of an image that Pillow has read."""
     info, text = image.info, {}
     if isinstance(image, PngImagePlugin.PngImageFile):
-        text = {key: str(value) for key, value in image.text.items() if key != _XMP_IN_PNG}
+        apart = (_XMP_IN_PNG, _EXIF_IN_TEXT)
+        text = {key: str(value) for key, value in image.text.items() if key not in apart}
     xmp, comment = info.get("xmp"), info.get("comment")
     return Metadata(
         _block(image),
@@ -137,6 +139,10 @@ def updated_exif(metadata: Metadata, size: tuple[int, int]) -> tuple[bytes | Non
 
 def _block(image: Image.Image) -> bytes | None:
     block = image.info.get("exif")
+    if block is None and _EXIF_IN_TEXT in image.info:
+        # A name, the number of bytes, and those in hexadecimal digits.
+        with suppress(ValueError):
+            block = bytes.fromhex("".join(image.info[_EXIF_IN_TEXT].split("\n")[3:]))
     return block if isinstance(block, bytes) and len(block) > len(exif.START) else None
 
 

@@ -1,6 +1,6 @@
 """What Pillow reads: PNG, JPEG, WebP, AVIF, BMP, GIF and more; 16 bits by imagecodecs."""
 
-import os
+from contextlib import suppress
 from typing import IO
 
 import imagecodecs
@@ -8,53 +8,37 @@ import numpy as np
 from PIL import Image
 
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.images import metadata
+from gaussiansr_jax.images import metadata, png
 from gaussiansr_jax.images.decoding import Channels
 
 _ORIENTATION = 0x0112
-_PNG_START = b"\x89PNG\r\n\x1a\n"
 _GREY = ("1", "L", "LA", "La")
 _JPEG2000_START, _JPEG2000_DEPTH = b"\xff\x4f\xff\x51", 42  # SOC, SIZ; place of the first Ssiz
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF tag Orientation, 1 to 8."""
-    return _orientation_in(image.getexif())
+    """The EXIF tag Orientation, 1 to 8; 1 where EXIF is damaged."""
+    with suppress(Exception):  # Pillow raises almost anything for tags that it does not expect
+        value = image.getexif().get(_ORIENTATION, 1)
+        if isinstance(value, int) and 1 <= value <= 8:
+            return value
+    return 1
 
 
 def orientation_in_header(image: Image.Image, file: IO[bytes]) -> int:
     """As `orientation`, without decoding the pixels.
 
-    Pillow decodes a whole PNG file to find EXIF data behind the pixels.
-
     Args:
       image: what `Image.open` returned.
       file: where it is read from.
     """
-    if image.format != "PNG" or _metadata_behind_pixels(file):
+    if image.format != "PNG":
         return orientation(image)
-    return _orientation_in(Image.Image.getexif(image))
-
-
-def _orientation_in(exif: Image.Exif) -> int:
-    value = exif.get(_ORIENTATION, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _metadata_behind_pixels(file: IO[bytes]) -> bool:
-    """Whether a PNG file has chunks with metadata after its first pixels."""
-    place, pixels = file.tell(), False
-    try:
-        file.seek(len(_PNG_START))
-        while len(header := file.read(8)) == 8:
-            length, kind = int.from_bytes(header[:4]), header[4:]
-            if pixels and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
-                return True
-            pixels |= kind == b"IDAT"
-            file.seek(length + 4, os.SEEK_CUR)
-        return False
-    finally:
-        file.seek(place)
+    place = file.tell()
+    described = png.without_pixels(file)
+    file.seek(place)
+    with Image.open(described, formats=["PNG"]) as of_one_pixel:
+        return orientation(of_one_pixel)
 
 
 def decode(image: Image.Image, file: IO[bytes], name: str) -> Channels:
@@ -140,12 +124,10 @@ def _levels(values: np.ndarray) -> int:
 def _deep(image: Image.Image, file: IO[bytes]) -> tuple[np.ndarray, float] | None:
     """More than 8 bits, which Pillow has for opaque grey only, and the number of white."""
     if image.format == "PNG":
-        deep = image.tile and str(image.tile[0].args).endswith(";16B")
-        if not deep:
-            return None
-        file.seek(0)
-        values = imagecodecs.png_decode(file.read())
-        return (values, 65535) if values.dtype == np.uint16 else None
+        place = file.tell()
+        values = png.decode_16(file)
+        file.seek(place)
+        return None if values is None else (values, 65535)
     if image.format == "JPEG2000":
         file.seek(0)
         data = file.read()

@@ -74,7 +74,7 @@ def decode(page: TiffPage, count: int, name: str) -> Channels:
             f"{name} has {samples} channels of the color kind {photometric.name}, which is not "
             "understood; convert it to RGB first"
         )
-    _check_complete(page)
+    check_complete(page)
     values = _as_hwc(page, name)
     lost = notes(count)
     extra = tuple(map(int, page.extrasamples))
@@ -109,7 +109,7 @@ def decode(page: TiffPage, count: int, name: str) -> Channels:
     )
 
 
-def _check_complete(page: TiffPage) -> None:
+def check_complete(page: TiffPage) -> None:
     """Raises `OSError` where pixels are missing: they would be read as black."""
     size = page.parent.filehandle.size
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))

@@ -12,6 +12,7 @@ import gaussiansr_jax as gsr
 from gaussiansr_jax import UserError, __main__, errors, images
 from gaussiansr_jax.commands.helpers import progress
 from gaussiansr_jax.commands.helpers.target import Target, parse
+from gaussiansr_jax.images.metadata import Metadata
 from gaussiansr_jax.upscaling import prepared, sheets
 
 
@@ -79,15 +80,54 @@ def test_recursive_keeps_the_structure(run, photos, tmp_path):
     assert written(out) == ["a.png", "deep/b.png", "deep/er/a.png"]
 
 
+ENDINGS = ["png", "jpg", "webp", "tif", "bmp", "avif"]
+
+
 def test_skip_existing(run, photos, tmp_path, capsys):
     out = tmp_path / "out"
-    run(photos, "--output", out, "--scale", "2")
-    (out / "a.png").write_bytes(b"mine")
+    mine = tiny_model.photo(32, 40, 5)
+    images.write(out / "a.png", images.Picture(mine))
     Image.fromarray(tiny_model.photo(16, 20)).save(photos / "c.png")
     run(photos, "--output", out, "--scale", "2", "--skip-existing")
-    assert (out / "a.png").read_bytes() == b"mine"
+    np.testing.assert_array_equal(images.read_rgb(out / "a.png"), mine)
     assert written(out) == ["a.png", "c.png"]
     assert "skipped, for the result exists: 1 (" in capsys.readouterr().out
+    run(photos, "--output", out, "--scale", "3", "--skip-existing")
+    said = capsys.readouterr()
+    assert "2 images in" in said.out and "a.png: is not whole or of another size" in said.err
+    assert images.read_size(out / "a.png") == (48, 60)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_skip_existing_makes_broken_results_again(run, photos, tmp_path, capsys, ending):
+    out = tmp_path / "out"
+    command = [photos, "--output", out, "--scale", "2", "--format", ending, "--skip-existing"]
+    run(*command)
+    result = out / f"a.{ending}"
+    content = result.read_bytes()
+    other = "bmp" if ending == "png" else "png"
+    images.write(tmp_path / f"other.{other}", images.Picture(tiny_model.photo(32, 40)))
+    foreign = (tmp_path / f"other.{other}").read_bytes()
+    cuts = [content[:n] for n in (0, 1, 12, len(content) // 2, len(content) - 1)]
+    for broken in (*cuts, b"mine", foreign):
+        result.write_bytes(broken)
+        run(*command)
+        assert result.read_bytes() == content
+        assert "skipped, for the result" not in capsys.readouterr().out
+    run(*command)
+    assert "skipped, for the result exists: 1 (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_what_is_written_is_whole(tmp_path, ending, bits):
+    exif = Image.Exif()
+    exif[0x010E], exif[0x8769] = "a cat", {0x9003: "2020:02:03 04:05:06"}
+    rgb = tiny_model.photo(9, 12) if bits == 8 else np.zeros((9, 12, 3), np.float32)
+    picture = images.Picture(rgb, bits=bits, metadata=Metadata(exif=exif.tobytes(), dpi=(99, 99)))
+    path = tmp_path / f"a.{ending}"
+    images.write(path, picture)
+    assert images.is_whole(path, (9, 12)) and not images.is_whole(path, (12, 9))
 
 
 def test_the_input_is_never_replaced(run, photos):
@@ -120,7 +160,7 @@ def test_transparency_in_a_format_without_it(run, tmp_path):
         run(source, "--output", tmp_path / "out", "--scale", "2", "--format", "jpg")
 
 
-@pytest.mark.parametrize("ending", ["png", "webp", "tif", "avif", "bmp", "jpg"])
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_every_format_out(run, photos, tmp_path, ending):
     run(photos / "a.png", "--output", tmp_path / f"big.{ending}", "--scale", "2")
     assert images.read_size(tmp_path / f"big.{ending}") == (32, 40)

@@ -153,3 +153,18 @@ def test_orientation_in_any_whole_number_is_undone_once(tmp_path, kind, form):
     assert picture.rgb.shape == (9, 6, 3)
     images.write(tmp_path / "b.png", picture)
     np.testing.assert_array_equal(images.read(tmp_path / "b.png").rgb, picture.rgb)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # of Pillow
+@pytest.mark.parametrize("block", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"x"])
+@pytest.mark.parametrize("source", ["jpg", "png", "webp"])
+def test_damaged_exif_costs_no_picture(tmp_path, source, block):
+    path = tmp_path / f"a.{source}"
+    Image.fromarray(tiny_model.photo(6, 9)).save(path, exif=block)
+    assert images.read_size(path) == (6, 9)
+    picture = images.read(path)
+    assert picture.rgb.shape == (6, 9, 3)
+    for suffix in ("png", "jpg", "tif", "webp", "avif"):
+        notes = images.write(tmp_path / f"b.{suffix}", picture)
+        assert picture.metadata.exif is None or "EXIF" in " ".join(notes)
+        assert images.read_size(tmp_path / f"b.{suffix}") == (6, 9)
