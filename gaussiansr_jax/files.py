@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gaussiansr_jax.errors import UserError
 
-# What the system says when there is no room left, or no more for this user or this process.
+# Error numbers of a full disk, and of limits for this user or this process.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,7 +31,7 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        # Asked again: the work may have taken long, and somebody may have put a file there.
+        # Checked again: a file may have been created there in the meantime.
         refuse_existing(path, overwrite)
         os.replace(temporary, path)
     except OSError as error:

@@ -103,7 +103,7 @@ def push(
       The name to load exactly these weights by: `hf:owner/name@commit`.
 
     Raises:
-      UserError: the library is missing, nobody is logged in, or the hub refuses.
+      UserError: the library is missing, the user is not logged in, or the hub refuses.
     """
     name = f"{PREFIX}{repo}"
     address, hub = parse(name), _library()

@@ -38,7 +38,7 @@ class Guard:
         """
         self._app = app
         self._names = {"localhost", listening_on.lower(), *(name.lower() for name in allowed)}
-        # Whoever listens on other addresses is reached by them, and by the machine's name.
+        # A server on other addresses is reached by them, and by the machine's name.
         self._open = not is_loopback(listening_on)
         if self._open:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}

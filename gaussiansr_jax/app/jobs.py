@@ -27,7 +27,7 @@ FORMATS = {
 
 
 class Stopped(Exception):
-    """Nobody wants the result any longer."""
+    """The enlargement was cancelled."""
 
 
 @dataclass
@@ -127,7 +127,7 @@ class Jobs:
             return self._jobs[key]
 
     def tidy(self) -> None:
-        """Forgets results that nobody has asked for in a while, or that are too much."""
+        """Deletes results that were not used for a while, and the oldest above the limit."""
         late = time.monotonic() - self._studio.settings.kept_seconds
         with self._lock:
             over = [job for job in self._jobs.values() if not job.running]

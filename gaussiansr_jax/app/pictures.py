@@ -28,7 +28,7 @@ class PictureGone(UserError):
 
 @dataclass
 class OpenPicture:
-    """A picture that somebody looks at.
+    """An open picture.
 
     Attributes:
       key: hard to guess; who knows it may look.
@@ -88,7 +88,7 @@ class Pictures:
         self._samples: dict[str, OpenPicture] = {}
 
     def open(self, file: Path, name: str) -> OpenPicture:
-        """Reads a file that somebody gave; the file is not needed afterwards.
+        """Reads an uploaded file; the file is not needed afterwards.
 
         Args:
           file: where it lies.
@@ -135,7 +135,7 @@ class Pictures:
             self._on_close(key)
 
     def tidy(self) -> None:
-        """Forgets what nobody has asked for in a while, and what is too much."""
+        """Drops pictures that were not used for a while, and the oldest above the limit."""
         with self._lock:
             oldest, total = list(self._open.values()), sum(p.bytes for p in self._open.values())
         late = time.monotonic() - self._settings.kept_seconds

@@ -16,7 +16,7 @@ class Settings:
       upload_pixels: of the largest picture.
       output_pixels: of the largest picture that is made.
       view_pixels: of the largest view, a screen of 4K.
-      kept_seconds: how long a picture or a result stays that nobody asks for.
+      kept_seconds: how long a picture or a result is kept after its last use.
       picture_bytes: host memory for pictures in all; the ones not asked for longest go first.
       field_bytes: device memory for encoded tiles in all, likewise.
       result_bytes: disk space for finished pictures in all, likewise.

@@ -1,4 +1,4 @@
-"""Fair access to the device: whoever waits and was served longest ago comes next."""
+"""Fair access to the device: of those waiting, the one served longest ago comes next."""
 
 import itertools
 import threading
@@ -10,7 +10,7 @@ class Turns:
     """A lock that several clients take for one small piece of work each, in turn."""
 
     def __init__(self):
-        """Nobody has it, nobody waits."""
+        """Starts with the device free."""
         self._changed = threading.Condition()
         self._taken = False
         self._waiting: list[tuple[int, int]] = []

@@ -106,7 +106,7 @@ def main(args: argparse.Namespace) -> None:
             find = lr_of[name, scale]
             lr = images.read_rgb(find(file)) if find else None
             return protocol.evaluate_image(upscale, images.read_rgb(file), scale, lr, values)
-        # Whatever it is, the other files have nothing to do with it.
+        # Whatever the error, the other files are still scored.
         except Exception as error:
             raise UserError(batch.reason(file, error)) from error
 
@@ -114,7 +114,7 @@ def main(args: argparse.Namespace) -> None:
     store = _folder(args, share, upscaler) if args.results else scores.ScoresInMemory()
     try:
         failed = scores.evaluate_share(store, folders, args.scales, evaluate, progress)
-    except BaseException:  # above all, somebody's patience
+    except BaseException:  # such as Ctrl-C
         if not args.results:
             _write(scores.merged(store, folders, args.scales)[0], args)
         raise

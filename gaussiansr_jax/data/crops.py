@@ -24,7 +24,7 @@ SAMPLE, NOISE = 0, 1
 
 
 class Table(NamedTuple):
-    """The tiles at hand: a piece of the pool without its pixels.
+    """The tiles of one device or host: a piece of the pool, without its pixels.
 
     Attributes:
       sizes: [M, 2] valid (height, width) of each tile.
@@ -41,7 +41,7 @@ class Crop(NamedTuple):
     """A square of HR pixels, inside the window of a static size that is read.
 
     Attributes:
-      tile: which of the tiles at hand.
+      tile: index of the tile in the `Table`.
       start: [2] where the window begins in the tile (y, x).
       inside: [2] where the crop begins in the window (y, x).
       side: height and width of the crop.

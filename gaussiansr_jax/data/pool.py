@@ -44,7 +44,7 @@ def build_pool(
 
     Args:
       images: what to read; the same list on all hosts.
-      tile_size: side of a tile, T; tiles of an image overlap where its size is no multiple.
+      tile_size: side of a tile, T; tiles of an image overlap where its size is not a multiple of T.
       min_size: the least height and width of an image: the largest crop that is taken.
       reductions: the factors from 1 on by which each image enters reduced, by antialiased bicubic
         interpolation. A reduced image has finer detail in each pixel and less of the noise and the

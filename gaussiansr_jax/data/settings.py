@@ -40,11 +40,13 @@ def check_settings(settings: SampleSettings, tile_size: int) -> None:
     """Checks that crops fit into tiles and queries into crops.
 
     Raises:
-      UserError: they do not, or another setting makes no sense.
+      UserError: they do not, or another setting is out of range.
     """
     low, high = settings.scale_range
     if not 1 <= low <= high < float("inf"):
-        raise UserError(f"scale_range {low, high} must be two rising finite numbers from 1 on")
+        raise UserError(
+            f"scale_range {low, high} must be two finite numbers, ascending, of at least 1"
+        )
     if not 0 <= settings.recolored <= 1:
         raise UserError(f"recolored is {settings.recolored}; it must be a share from 0 to 1")
     if not 1 <= settings.batch_size <= MAX_BATCH:
@@ -71,7 +73,7 @@ def check_settings(settings: SampleSettings, tile_size: int) -> None:
         )
     if settings.query_size % settings.query_patch:
         raise UserError(
-            f"query_size={settings.query_size} is no multiple of "
+            f"query_size={settings.query_size} is not a multiple of "
             f"query_patch={settings.query_patch}; change one of them"
         )
     if settings.query_patch < settings.query_size < settings.lr_size:

@@ -43,7 +43,7 @@ def say_aborts(end: Callable[[str], None]) -> Callable[[], None]:
         if "RegisterTask" in text:
             os.unlink(name)
             end(_not_together(text))
-        # Whoever listens to the others knows better, and ends the process meanwhile.
+        # The thread that watches the other processes knows more, and ends this one meanwhile.
         time.sleep(WAIT)
         end(f"native code aborted the process; its messages are in {name}")
 

@@ -83,7 +83,9 @@ def find_place(
     if missing:
         raise UserError(f"for several processes, {' and '.join(missing)} must be given, too")
     if coordinator is not None and not re.fullmatch(r".+:\d+", coordinator):
-        raise UserError(f"the coordinator {coordinator!r} is no HOST:PORT; give one, as node0:1234")
+        raise UserError(
+            f"the coordinator {coordinator!r} is not HOST:PORT; write it like node0:1234"
+        )
     if not 0 <= index < count:
         raise UserError(
             f"process_id is {index}, but with num_processes={count} it must lie between 0 and "

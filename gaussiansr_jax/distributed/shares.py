@@ -51,7 +51,7 @@ def parse_share(text: str | None, environ: Mapping[str, str]) -> Share:
             task, first, step, count = map(int, array)
             return Share((task - first) // step, count)
         try:
-            # Processes that share out files do not talk: any coordinator will do.
+            # Processes that share files do not communicate, so any coordinator name works.
             place = find_place({"JAX_COORDINATOR_ADDRESS": "none:0", **environ})
         except UserError:
             place = None

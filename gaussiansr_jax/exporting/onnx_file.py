@@ -76,7 +76,7 @@ def build(params: Any, config: dict, scale: int, name: str) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise UserError(
-            f"jax2onnx has made a file of {name} that is no valid ONNX ({error}); use another "
+            f"jax2onnx has made a file of {name} that is not valid ONNX ({error}); use another "
             "version of it, or --format stablehlo"
         ) from error
     return model

@@ -1,7 +1,7 @@
 """EXIF as the block of bytes that files hold: kept as it is but for what is no longer true.
 
 The block is a small TIFF file (EXIF 2.3, 4.5): lists of tags that point to each other by position.
-Writing it anew would lose makers' notes and letters beyond ASCII.
+Rewriting it would lose makers' notes and letters beyond ASCII.
 """
 
 import struct

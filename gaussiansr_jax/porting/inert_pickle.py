@@ -145,7 +145,7 @@ def load(file: BinaryIO, persistent: Callable[[Any], Any], call: Callable[[Call]
             stack.append(persistent(_pop(stack)))
         elif name == "BUILD":
             # Attributes are not set: PyTorch's state_dicts have the versions of their modules in
-            # one, which nobody needs here.
+            # one, which is not needed here.
             _pop(stack)
             _top(stack)
         elif name == "POP":

@@ -42,12 +42,12 @@ def default_config() -> ConfigDict:
             "val_scales": (2, 3, 4),
             # Side of the HR tiles that the images are cut into.
             "tile_size": 256,
-            # Where they lie: "device", shared out over all of them; "host", from where the crops
-            # are sent ahead; "disk", the same from a file; "auto": the first where they fit.
+            # Where the tiles are kept: "device", divided among all devices; "host", which sends the
+            # crops in advance; "disk", the same from a file; "auto": "device" if they fit there.
             "pool": "auto",
             # The folder of that file; "" is ~/.cache/gaussiansr-jax/tiles.
             "pool_cache": "",
-            # Whether images that cannot be read or are too small are left out, with a message.
+            # Whether images that are unreadable or too small are left out, with a message.
             "skip_bad_images": False,
             # Factors by which each image enters reduced, 1 being as it is; see `build_pool`.
             "reductions": (1.0,),
@@ -74,7 +74,7 @@ def default_config() -> ConfigDict:
             "final_learning_rate": 0.0,
             # Linear, from zero.
             "warmup_steps": 0,
-            # Largest global norm of the gradient; 0 is no clipping.
+            # Largest global norm of the gradient; 0 turns clipping off.
             "clip_norm": 0.0,
             "ema_decay": 0.999,
             # Of the Gumbel-softmax, geometric from start to end.
@@ -106,7 +106,7 @@ def sample_settings(config: ConfigDict) -> SampleSettings:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Checks everything that can be checked before any image is read.
+    """Checks all settings, before any image is read.
 
     Raises:
       UserError: an unknown, missing or impossible setting.
@@ -143,7 +143,9 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(f"milestones is {config.milestones}; it must be fractions of the run")
     factors = config.reductions
     if not factors or not all(isinstance(by, int | float) and 1 <= by < 1e3 for by in factors):
-        raise UserError(f"reductions is {factors}; it must be factors from 1 on, as (1, 2)")
+        raise UserError(
+            f"reductions is {factors}; it must be factors of at least 1, such as (1, 2)"
+        )
     if config.warmup_steps > config.steps:
         raise UserError(
             f"warmup_steps={config.warmup_steps} is longer than the run of steps={config.steps}; "
@@ -161,7 +163,7 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
 
 def _check_validation(config: ConfigDict) -> None:
     if not config.val_scales:
-        raise UserError("val_scales is empty; give scales, as (2, 3, 4)")
+        raise UserError("val_scales is empty; give scales such as (2, 3, 4)")
     for scale in config.val_scales:
         if not (isinstance(scale, int | float) and 1 <= scale <= MAX_SCALE):
             raise UserError(f"val_scales holds {scale!r}; scales go from 1 to {MAX_SCALE:g}")
@@ -185,7 +187,7 @@ def _check_keys(config: ConfigDict) -> None:
 def _check_sequences(config: ConfigDict) -> None:
     for name, default in default_config().items():
         if isinstance(default, tuple) and not isinstance(config[name], tuple | list):
-            raise UserError(f"{name} is {config[name]!r}; it must be several values, as {default}")
+            raise UserError(f"{name} is {config[name]!r}; it must be a sequence, such as {default}")
 
 
 def _check_finite(config: ConfigDict) -> None:

@@ -1,4 +1,4 @@
-"""Where the windows of the next steps come from: pieces of the pool on the devices, or the host."""
+"""Feeds windows to the training step, from a pool that is on the devices or on the host."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from gaussiansr_jax.training.streaming import Streaming
 
 # The share of a device's memory that its piece of the pool may take.
 DEVICE_SHARE = 0.6
-# Windows of one dispatch, bytes for each device. When streaming, three lie there at a time.
+# Bytes per device of the windows of one dispatch. When streaming, a device holds three of these.
 WINDOW_BYTES = 512 * 2**20
 
 
@@ -66,7 +66,7 @@ class Resident:
         return jax.tree.map(lambda *arrays: join(list(arrays)), *windows)
 
     def close(self) -> None:
-        """Nothing is running."""
+        """Does nothing: there are no threads."""
 
 
 def _reader(

@@ -23,7 +23,7 @@ class Interruption:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._handle)
         except ValueError:
-            pass  # not the main thread: whoever runs us there handles signals
+            pass  # not the main thread: signals are left to the program that runs it
         return self
 
     def __exit__(self, *_: object) -> None:

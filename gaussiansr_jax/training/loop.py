@@ -32,7 +32,7 @@ from gaussiansr_jax.training.workdir import WEIGHTS, check_same_model, write_con
 def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> dict[str, Any]:
     """Trains a model, or continues the training that `workdir` holds.
 
-    In several processes, call it inside `distributed.joined`, in all of them alike.
+    With several processes, call it in each of them, inside `distributed.joined`.
 
     Args:
       config: see `config.default_config`.
@@ -44,7 +44,7 @@ def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> 
       the facts of the run: step, seconds, validation PSNR, …
 
     Raises:
-      UserError: anything the caller can mend; also a loss that is not finite.
+      UserError: anything that the caller can correct; also a loss that is not finite.
       SystemExit: 0, after SIGTERM or Ctrl-C and a checkpoint.
     """
     check_config(config)
@@ -149,7 +149,7 @@ class Run:
         check_same_model(self.workdir, to_json(config)["model"])
 
     def _take_up(self, params: Any, optimizer: Any) -> None:
-        """Finds the state to go on from; in all processes the same."""
+        """Finds the state to resume from, the same in all processes."""
         self._say(self._start(params, optimizer) if self.checkpoints else "")
         self.progress = self.group.of_first("progress", self.progress)
         self.state = distributed.broadcast(self.state)
@@ -166,7 +166,7 @@ class Run:
         self.progress["settings"] = to_json(self.config)
 
     def _check_images(self, pool: Pool, crops: np.ndarray) -> None:
-        """Checks that a run goes on with the images that it began with."""
+        """Checks that a resumed run has the images that it began with."""
         images = images_seen(self.group, pool, crops)
         check_images(self.workdir, self.progress.get("images"), images)
         self.progress["images"] = images
@@ -194,7 +194,7 @@ class Run:
         while self.done < config.steps and not stop:
             chunk = min(self.length, config.steps - self.done)
             windows = self.feed.take(self.done, chunk)
-            # Whatever goes to or from the device here would do so in every call.
+            # A transfer to or from the device in here would cost time in every call.
             with jax.transfer_guard("disallow"):
                 state, metrics = self.dispatcher(state, windows, chunk, self.interruption.asked)
             metrics = jax.device_get(states.local(metrics))
@@ -206,7 +206,7 @@ class Run:
             ends = stop or self.done == config.steps
             if ends or _passed(config.log_every, before, self.done):
                 reporter.metrics(self.done, window.take())
-            # A run that is to stop is not validated: whoever stops it will not wait.
+            # A run that was asked to stop is not validated: that might take too long.
             if not stop and (ends or _passed(config.val_every, before, self.done)):
                 self._validate(state, reporter)
             if ends or _passed(config.checkpoint_every, before, self.done):

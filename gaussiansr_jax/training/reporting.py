@@ -34,14 +34,14 @@ class Reporter:
         if active:
             self._file = _open_lines(workdir / METRICS, step)
             self._board = _tensorboard(workdir, step)
-        # A log file is no place for a bar that is redrawn twice a second.
+        # A bar that is redrawn twice a second would fill a log file.
         interval = 0.5 if sys.stderr.isatty() else 20
         self._bar = tqdm(
             total=steps, initial=step, unit="step", mininterval=interval, disable=not active
         )
 
     def progress(self, steps: int, window: "Window") -> None:
-        """Moves the bar on by `steps`; it shows the time left by itself."""
+        """Advances the bar by `steps`; it also shows the time left."""
         shown = f"loss {window.loss:.4f}, batch PSNR {window.psnr:.2f} dB"
         self._bar.set_postfix_str(f"{shown}, {window.samples_per_s:.0f} samples/s", refresh=False)
         self._bar.update(steps)

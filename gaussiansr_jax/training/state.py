@@ -48,7 +48,7 @@ class Layout:
     unravel: Callable[[Float[Array, "P"]], Any] = struct.field(pytree_node=False)
 
     def to_tree(self, vector: Float[Array, "P"]) -> Any:
-        """Parameters by name, as numpy arrays of their own."""
+        """Parameters by name, as separate numpy arrays."""
         return jax.tree.map(np.array, self.unravel(np.array(vector)))
 
     @staticmethod

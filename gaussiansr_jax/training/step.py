@@ -70,12 +70,12 @@ def make_gradient(
             sample_keys(settings.seed, state.step, indices, use) for use in (SAMPLE, NOISE)
         )
         samples = make_batch(windows, keys, state.step, settings)
-        heat = temperature(state.step, config)
+        gumbel_temperature = temperature(state.step, config)
 
         def loss(vector: Float[Array, "P"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
             params = layout.unravel(vector)
-            over_samples = jax.vmap(partial(sample_loss, model, settings.query_patch, params, heat))
-            losses, mse = over_samples(samples, noise_keys)
+            one = partial(sample_loss, model, settings.query_patch, params, gumbel_temperature)
+            losses, mse = jax.vmap(one)(samples, noise_keys)
             return jnp.mean(losses), jnp.mean(-10 * jnp.log10(mse))
 
         (value, psnr), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
@@ -123,7 +123,7 @@ class Dispatcher:
     def __init__(self, step: Step, devices: list[jax.Device]):
         self._step = step
         self._devices = devices
-        # Lying there already, they are not sent with each call.
+        # They stay on the devices, so that they are not sent with each call.
         sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
         self._asked = tuple(
             jax.device_put(np.full(len(devices), asked, np.float32), sharding) for asked in (0, 1)

@@ -16,7 +16,7 @@ def check_room(folder: Path, size: int) -> None:
     """Takes that many bytes of the disk and gives them back: Orbax fails with pages of tracebacks.
 
     Raises:
-      OSError: there is no room.
+      OSError: the disk is full.
     """
     if hasattr(os, "posix_fallocate") and size:
         with tempfile.TemporaryFile(dir=folder) as file:

@@ -1,4 +1,4 @@
-"""A pool on the host, of which the devices get what they are about to read."""
+"""A pool on the host; each window is sent to the devices before the step that uses it."""
 
 import os
 from collections import deque
@@ -16,11 +16,11 @@ from gaussiansr_jax.data.sampling import Windows
 from gaussiansr_jax.data.settings import SampleSettings
 from gaussiansr_jax.training.placing import local_lanes, put, tiles_in_words
 
-AHEAD = 2  # dispatches that are being made ready
+AHEAD = 2  # dispatches that are prepared in advance
 
 
 class Streaming:
-    """The pool lies on the host, and what the next steps read from it is sent ahead of them.
+    """The pool stays on the host, and the windows of the next steps are sent in advance.
 
     The host draws the same crops as the devices would. So the samples are those of `Resident`, and
     those of any step can be made first: a resumed run needs no state of this.
@@ -56,7 +56,7 @@ class Streaming:
         return f"{tiles_in_words(self._pool)}, streaming from the {place}"
 
     def take(self, step: int, steps: int) -> Windows:
-        """The windows of `steps` steps from `step` on; those after them are begun."""
+        """The windows of `steps` steps from `step` on; starts preparing those that follow."""
         if not self._pending or self._pending[0][:2] != (step, steps):
             self._pending.clear()
             self._submit(step, steps)
@@ -103,8 +103,8 @@ class Streaming:
         size = self._settings.crop_size
         shape = (len(self._lanes), steps, self._samples, size, size, 3)
         if self._devices[0].platform == "cpu":
-            # There the array on the device is this memory itself (jax 0.10 takes it even with
-            # may_alias=False), so that it must not change any more.
+            # There the device's array shares this memory (in jax 0.10 even with may_alias=False),
+            # so it must not be written to again.
             return np.empty(shape, np.uint8)
         if steps not in self._buffers:
             self._buffers[steps] = np.empty(shape, np.uint8)

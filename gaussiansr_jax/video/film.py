@@ -205,7 +205,7 @@ def _check_complete(film: Film, path: Path) -> None:
 
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
-    """Creates a file and locks it as long as this process lives, so that it is no left-over."""
+    """Creates a file and keeps it locked, so that other runs do not remove it."""
     with path.open("wb") as file:
         _lock(file)
         yield

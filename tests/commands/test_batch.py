@@ -91,7 +91,7 @@ def test_skip_existing(run, photos, tmp_path, capsys):
     run(photos, "--output", out, "--scale", "2", "--skip-existing")
     np.testing.assert_array_equal(images.read_rgb(out / "a.png"), mine)
     assert written(out) == ["a.png", "c.png"]
-    assert "skipped, for the result exists: 1 (" in capsys.readouterr().out
+    assert "skipped, because the result exists: 1 (" in capsys.readouterr().out
     run(photos, "--output", out, "--scale", "3", "--skip-existing")
     said = capsys.readouterr()
     assert "2 images in" in said.out and "a.png: is not whole or of another size" in said.err
@@ -113,9 +113,9 @@ def test_skip_existing_makes_broken_results_again(run, photos, tmp_path, capsys,
         result.write_bytes(broken)
         run(*command)
         assert result.read_bytes() == content
-        assert "skipped, for the result" not in capsys.readouterr().out
+        assert "skipped, because the result" not in capsys.readouterr().out
     run(*command)
-    assert "skipped, for the result exists: 1 (" in capsys.readouterr().out
+    assert "skipped, because the result exists: 1 (" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

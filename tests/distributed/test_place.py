@@ -49,7 +49,7 @@ def test_place(environ, flags, place):
         ),
         ({**JAX, "JAX_PROCESS_ID": "4"}, "process_id is 4, but with num_processes=4"),
         ({**JAX, "JAX_NUM_PROCESSES": "many"}, "JAX_NUM_PROCESSES is 'many'; it must be a whole"),
-        ({**JAX, "JAX_COORDINATOR_ADDRESS": "node0"}, "'node0' is no HOST:PORT"),
+        ({**JAX, "JAX_COORDINATOR_ADDRESS": "node0"}, "'node0' is not HOST:PORT"),
     ],
 )
 def test_places_that_do_not_fit(environ, words):

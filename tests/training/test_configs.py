@@ -37,7 +37,7 @@ def test_reductions_must_be_factors_from_1_on(factors):
     config = default_config()
     with config.ignore_type():
         config.reductions = factors
-    with pytest.raises(UserError, match=r"reductions is .* factors from 1 on"):
+    with pytest.raises(UserError, match=r"reductions is .* factors of at least 1"):
         check_config(config)
 
 
@@ -55,7 +55,7 @@ def test_reductions_must_be_factors_from_1_on(factors):
         ("learning_rate", float("inf"), "learning_rate is inf; it must be finite"),
         ("milestones", (0.5, float("nan")), "milestones .* must be finite"),
         ("milestones", ("half",), "milestones .* must be fractions of the run"),
-        ("val_scales", 2, "val_scales is 2; it must be several values"),
+        ("val_scales", 2, "val_scales is 2; it must be a sequence"),
         ("val_scales", (), "val_scales is empty"),
         ("val_scales", (0.5,), r"val_scales holds 0\.5; scales go from 1 to 30"),
         ("val_scales", ("two",), "val_scales holds 'two'"),

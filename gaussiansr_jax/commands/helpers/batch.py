@@ -1,4 +1,4 @@
-"""Many files in one run: none of them ends it, and the end says what became of each."""
+"""Many files in one run: a failure does not stop it, and a report at the end names each."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -8,11 +8,11 @@ from pathlib import Path
 from gaussiansr_jax.commands.helpers.progress import progress, say
 from gaussiansr_jax.errors import UserError, of_system
 
-_NAMED = 10  # as many files a message names
+_NAMED = 10  # the most files that a message names
 
 
 class Skipped(Exception):
-    """A file is left as it is, and that is right."""
+    """A file is left out on purpose."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def run(files: Sequence[Path], order: Sequence[int], work: Callable[[int], Path]) -> Outcome:
-    """Does `work` for the index of each file; a failure is said at once, and the rest goes on.
+    """Does `work` for the index of each file; a failure is printed, and the others are still done.
 
     Args:
       files: all of them.
@@ -46,7 +46,7 @@ def run(files: Sequence[Path], order: Sequence[int], work: Callable[[int], Path]
             outcome.written.append(work(index))
         except Skipped:
             outcome.existing.append(files[index])
-        # Whatever it is, the other files have nothing to do with it.
+        # Whatever the error, the other files are still done.
         except Exception as error:
             why = reason(files[index], error)
             outcome.failed.append((files[index], why))
@@ -69,9 +69,9 @@ def report(outcome: Outcome, output: Path, skipped: Sequence[Path]) -> None:
     elif outcome.written:
         print(f"{len(outcome.written)} images in {output}")
     if outcome.existing:
-        print(f"skipped, for the result exists: {_names(outcome.existing)}")
+        print(f"skipped, because the result exists: {_names(outcome.existing)}")
     if skipped:
-        print(f"skipped, for no image format ends so: {_names(skipped)}")
+        print(f"skipped, because the ending is not of an image format: {_names(skipped)}")
     if not outcome.failed:
         return
     if outcome.total == 1:

@@ -1,4 +1,4 @@
-"""What command lines do first, so that the first image comes soon."""
+"""What commands do first: the compilation cache is turned on, and the device initialized."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ _CACHE_BYTES = 512 * 10**6
 
 
 def start_jax() -> None:
-    """Turns on JAX's persistent compilation cache, and wakes the device up in the background.
+    """Turns on JAX's persistent compilation cache, and initializes the device in the background.
 
     Command lines call it, the library does not. The folder is `$GAUSSIANSR_JAX_CACHE`, by default
     `~/.cache/gaussiansr-jax/compiled`; an empty value turns the cache off. If the user gave a
@@ -32,9 +32,9 @@ def start_jax() -> None:
 
 
 def _default_folder() -> str | None:
-    """A folder of the user's own: in the home folder, or where there is none for temporary files.
+    """A private folder of the user: in the home folder or, without one, among temporary files.
 
-    What lies there is run, so nobody else may write to it.
+    Its files are executed, so no other user may be able to write to it.
     """
     with suppress(RuntimeError, OSError):
         folder = Path.home() / ".cache" / "gaussiansr-jax" / "compiled"
@@ -53,6 +53,6 @@ def _default_folder() -> str | None:
 
 
 def _wake_device() -> None:
-    """A GPU takes a second or two to begin."""
-    with suppress(Exception):  # whoever needs the device meets the error again
+    """Initializes the device; a GPU takes a second or two."""
+    with suppress(Exception):  # the first use of the device raises it again
         jax.device_put(0.0).block_until_ready()
