@@ -1,13 +1,16 @@
 # Two commands do everything on a bare machine with Python 3.11 or newer:
 #   make demo    super-resolve a photograph and show the result
-#   make test    lint and run the tests
+#   make test    lint and run the tests, but for the slow ones:
+#   make test-processes    training on several hosts, the page in a browser, the wheel, the examples
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests of one file share what their fixtures make, so one worker gets all of them.
-PYTEST := -n 2 --dist loadfile -rs
+# Each worker runs neighbours, which share fixtures; one that is done takes tests from the other.
+PYTEST := $(BIN)/pytest -n 2 --dist worksteal -rs
+# The tests' processes compile the package's modules once.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test setup clean
+.PHONY: demo test test-processes setup clean
 
 demo: setup
 	$(BIN)/python -m gaussiansr_jax demo --output demo
@@ -15,8 +18,12 @@ demo: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest $(PYTEST) --typecheck tests/ops tests/models
-	$(BIN)/pytest $(PYTEST) --ignore tests/ops --ignore tests/models
+	$(PYTEST) --typecheck tests/ops tests/models
+	$(PYTEST) -m 'not processes' --ignore tests/ops --ignore tests/models
+	@echo 'Left out: tests with several processes, a browser, the wheel, scripts: make test-processes'
+
+test-processes: setup
+	$(PYTEST) -m processes
 
 setup: $(VENV)/installed
 

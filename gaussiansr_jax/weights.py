@@ -190,13 +190,8 @@ def _shapes_of_model(config: dict, given: Mapping[str, tuple], source: str) -> d
         if isinstance(value, int) and value > most:
             raise UserError(f"{source}: {key}={value} of the {part} does not fit its tensors")
 
-    def init() -> Any:
-        return models.build(config).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-
     try:
-        # Nothing is computed here, the key included: a program costs a start on a GPU its time.
-        with jax.enable_x64(False):  # whatever the caller computes with
-            params = jax.eval_shape(init)["params"]
+        return models.parameter_shapes(config)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     except Exception as error:  # whatever a damaged config makes the layers raise
@@ -205,7 +200,6 @@ def _shapes_of_model(config: dict, given: Mapping[str, tuple], source: str) -> d
             f"{source}: its config makes no model ({type(error).__name__}: {reason}); "
             "download it again"
         ) from error
-    return {k: v.shape for k, v in flax.traverse_util.flatten_dict(params, sep="/").items()}
 
 
 def check_finite(array: np.ndarray, name: str, source: str) -> None:

@@ -25,6 +25,7 @@ import splat_stream
 import streaming
 
 
+@pytest.mark.processes
 def test_one_group_in_processes_of_its_own(tmp_path, monkeypatch, capfd):
     monkeypatch.delenv("XLA_FLAGS")
     speed.main(["--tiny", "--only", "scales", "--json", str(tmp_path / "figures.json")])
@@ -37,6 +38,7 @@ def test_one_group_in_processes_of_its_own(tmp_path, monkeypatch, capfd):
     assert all(f"| {item['work']} |" in printed for item in found["rows"])
 
 
+@pytest.mark.processes
 def test_a_job_that_fails_is_reported(monkeypatch, capfd):
     monkeypatch.setitem(speed.GROUPS, "scales", (speed.later_scales, [("no-such-head",)]))
     with pytest.raises(SystemExit, match="scales no-such-head: exit status 1"):
@@ -58,6 +60,7 @@ def test_a_recording_replays_what_upscaling_does():
     assert recording.flops() > 1e6
 
 
+@pytest.mark.processes
 def test_scaling_over_eight_devices(tmp_path, capsys):
     file = tmp_path / "scaling.json"
     options = ["--scaling", "weak", "--devices", "1", "8", "--json", str(file)]
@@ -87,6 +90,7 @@ def test_counted_arithmetic():
     assert speed.flops(program, image, kernel, matrix) == convolution + 7 * product
 
 
+@pytest.mark.processes
 def test_strips_and_chains_evaluate_the_same_splat():
     stream = splat_stream.Stream("", 2, 3, 3, True)
     grid = splat_stream.Grid("", 2, (6, 5), (8, 10), 2.0, 2, (1, 4))
@@ -117,6 +121,7 @@ def test_a_finished_experiment_is_a_line_of_the_table(tmp_path):
     assert experiments.row("a name", tmp_path, 16) == f"| a name | {psnr} | {count:,} | 4.00 |"
 
 
+@pytest.mark.processes
 def test_the_table_of_heads(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(heads, "PHOTO", (24, 32))
     Image.fromarray(tiny_model.photo(24, 36)).save(tmp_path / "photo.png")
@@ -147,6 +152,7 @@ def test_table():
     ]
 
 
+@pytest.mark.processes
 def test_streaming_from_all_places(tmp_path, capsys):
     file = tmp_path / "figures.json"
     streaming.main(["--tiny", "--head", "direct", "--json", str(file)])

@@ -50,6 +50,7 @@ def test_shipped_weights_beat_bicubic_on_a_photograph(tmp_path, weights, gain):
     assert ours > bicubic + gain
 
 
+@pytest.mark.processes
 def test_a_few_steps_of_training_learn(tmp_path):
     for seed in range(3):
         coarse = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)

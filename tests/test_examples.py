@@ -49,6 +49,7 @@ def test_enlarge_folder(run, tmp_path, weights):
     assert images.read_rgb(tmp_path / "out" / "1.png").shape == (30, 30, 3)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
 def test_zoom_animation(run, tmp_path, weights, suffix):
     if suffix == ".mp4":
@@ -65,6 +66,7 @@ def test_zoom_animation(run, tmp_path, weights, suffix):
             assert len(list(film.decode(video=0))) == 4
 
 
+@pytest.mark.processes
 def test_finetune(run, tmp_path, weights):
     folder = photos(tmp_path / "photos", 3, 256)
     text = run("finetune.py", folder, tmp_path / "run", "--steps", 2, "--weights", weights)
@@ -72,11 +74,13 @@ def test_finetune(run, tmp_path, weights):
     assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
+@pytest.mark.processes
 def test_new_head(run, monkeypatch):
     monkeypatch.setattr(registry, "HEADS", dict(registry.HEADS))  # the example adds one
     assert "(64, 64, 3) to (173, 173, 3)" in run("new_head.py", "--steps", 2)
 
 
+@pytest.mark.processes
 def test_splatting_by_hand(run, tmp_path):
     pytest.importorskip("matplotlib")
     lines = run("splatting_by_hand.py", tmp_path / "plot.png").splitlines()

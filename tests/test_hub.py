@@ -110,6 +110,7 @@ def test_without_the_library(monkeypatch):
         loading.resolve("hf:owner/tiny")
 
 
+@pytest.mark.processes
 def test_the_command_and_the_offline_cache_in_processes_of_their_own(file, tmp_path):
     with hub_server.serve() as (server, address):
         environment = {

@@ -14,6 +14,7 @@ import tiny_model
 import gaussiansr_jax as gsr
 from gaussiansr_jax import images
 
+pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (
     "--config.model.encoder.channels=4",

@@ -1,9 +1,12 @@
 """From a plain config to a model."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import flax.traverse_util
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
@@ -72,6 +75,26 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
         part = getattr(model, kind)
         whole[kind] = {**config[kind], **{name: getattr(part, name) for name in _settings(part)}}
     return whole
+
+
+def parameter_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters of `build`'s model, by their names joined with "/".
+
+    Raises:
+      UserError: as `build`.
+    """
+    return dict(_shapes(build(config)))
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(model: SuperResolver) -> dict[str, tuple[int, ...]]:
+    def init() -> Any:
+        return model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+
+    # Nothing is computed here, the key included: a program costs a start on a GPU its time.
+    with jax.enable_x64(False):  # whatever the caller computes with
+        params = jax.eval_shape(init)["params"]
+    return {k: v.shape for k, v in flax.traverse_util.flatten_dict(params, sep="/").items()}
 
 
 def _settings(part: type[nn.Module] | nn.Module) -> list[str]:

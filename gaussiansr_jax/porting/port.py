@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -77,7 +76,7 @@ def from_state_dict(tensors: Mapping[str, Any], config: Mapping[str, Any], sourc
     Raises:
       UserError: a tensor is unknown, missing, of another shape or type, or not finite; it is named.
     """
-    shapes = _shapes(config)
+    shapes = models.parameter_shapes(config)
     # Arrays without memory of their own tell the shapes in the official layout.
     zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     expected = _state_dict(zeros, config)
@@ -140,11 +139,3 @@ def _state_dict(flat: Mapping[str, np.ndarray], config: Mapping) -> StateDict:
         (row.theirs, row.transform.theirs(*(flat[name] for name in row.ours)))
         for row in _rows(config, flat)
     )
-
-
-def _shapes(config: Mapping) -> dict[str, tuple[int, ...]]:
-    """The shapes of our parameters by their names joined with "/"."""
-    model = models.build(config)
-    image = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
-    params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
-    return {k: v.shape for k, v in flax.traverse_util.flatten_dict(params, sep="/").items()}

@@ -29,9 +29,12 @@ playwright = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is missing: pip install '.[dev]'"
 )
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium for the browser tests: apt-get install chromium"
-)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium for the browser tests: apt-get install chromium"
+    ),
+]
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),

@@ -84,6 +84,7 @@ def other_address():
             return "203.0.113.1"
 
 
+@pytest.mark.processes
 def test_the_benchmark_of_views(weights):
     root = Path(__file__).parents[2]
     command = [sys.executable, str(root / "benchmarks" / "app_views.py"), "--weights", weights]

@@ -66,6 +66,7 @@ def test_two_processes_of_four_devices_are_one_of_eight(whole, source, tmp_path)
     assert len(list((two / "tensorboard").iterdir())) == 1
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("processes", "devices"), [(1, 1), (2, 1), (1, 16)])
 def test_another_number_continues(whole, source, tmp_path, processes, devices):
     """From a checkpoint of eight devices."""

@@ -5,6 +5,8 @@ import shutil
 import jobs
 import pytest
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

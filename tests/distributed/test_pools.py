@@ -2,8 +2,10 @@
 
 import jobs
 import numpy as np
+import pytest
 
 
+@pytest.mark.processes
 def test_streaming_in_two_processes_is_the_same_training(tmp_path):
     (tmp_path / "images").mkdir()
     source = f"folder:{jobs.images(tmp_path / 'images')}"

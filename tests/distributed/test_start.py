@@ -3,6 +3,8 @@
 import jobs
 import pytest
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):

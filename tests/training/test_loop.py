@@ -272,6 +272,7 @@ def start(line):
     return subprocess.Popen([sys.executable, *line], cwd=ROOT, env=environment, text=True, **pipes)
 
 
+@pytest.mark.processes
 def test_sigterm_saves_and_exits_0(folder, tmp_path):
     small = {"tile_size": 48, "lr_size": 8, "query_size": 8, "val_images": 0, "log_every": 1}
     small |= {"model.encoder.blocks": 1, "model.encoder.channels": 8, "batch_size": 2}
@@ -323,6 +324,7 @@ def test_bad_settings_are_one_sentence(train_script, folder, tmp_path, arguments
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.processes
 def test_a_bad_setting_ends_the_process_with_one_line(folder, tmp_path):
     process = start(command(folder, tmp_path, "--config.model.head.name=nerf"))
     out, err = process.communicate(timeout=300)

@@ -267,6 +267,7 @@ class TestBadInput:
                 __main__.main(command)
 
 
+@pytest.mark.processes
 def test_killed_run_starts_again(tmp_path):
     """Nothing but a hidden file is left, and the next run removes it."""
     weights = tiny_model.save(tmp_path / "tiny.safetensors")
