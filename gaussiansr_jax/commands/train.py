@@ -19,6 +19,8 @@ with needs_extra("training", "train"):
     from absl import app, flags, logging
     from ml_collections import config_flags
 
+    from gaussiansr_jax.commands.helpers.train_help import train_help
+
 # Those that come with the package.
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -50,6 +52,8 @@ START_TIMEOUT = flags.DEFINE_integer(
     "start_timeout", 300, "Seconds in which all processes must start.", flag_values=PROCESSES
 )
 flags.FLAGS.append_flag_values(PROCESSES)
+OWN = (CONFIG, WORKDIR, DISTRIBUTED, COORDINATOR, NUM_PROCESSES, PROCESS_ID, START_TIMEOUT)
+HELP = ("--help", "-h", "-help")
 
 
 def place(argv: list[str]) -> distributed.Place | None:
@@ -71,8 +75,13 @@ def place(argv: list[str]) -> distributed.Place | None:
     return found
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parses the flags; whatever is wrong with them or with the config is one sentence."""
+def parse(argv: list[str], complete: bool = True) -> list[str]:
+    """Parses the flags; whatever is wrong with them or with the config is one sentence.
+
+    Args:
+      argv: the command.
+      complete: whether a config and a folder must be among them.
+    """
     try:
         rest = flags.FLAGS(argv)
         config = CONFIG.value
@@ -83,7 +92,7 @@ def parse(argv: list[str]) -> list[str]:
         raise UserError(_sentence(error)) from error
     if len(rest) > 1:
         raise UserError(f"unknown argument {rest[1]!r}; settings are given as --config.key=value")
-    if config is None or not WORKDIR.value:
+    if complete and (config is None or not WORKDIR.value):
         raise UserError("give --config configs/NAME.py and --workdir DIR")
     return rest
 
@@ -93,7 +102,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, KeyError | AttributeError):
         name = re.search(r"'(\w+)", str(error))
         hint = re.search(r'mean "(\w+)"', str(error))
-        hint = f"did you mean {hint[1]!r}?" if hint else "see gaussiansr_jax/training/config.py"
+        hint = f"did you mean {hint[1]!r}?" if hint else "--help lists them"
         return f"unknown setting {name[1] if name else error!r}; {hint}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else repr(error)
@@ -109,8 +118,11 @@ def main(argv: list[str]) -> None:
     if "--config" in argv[:-1]:
         value = argv.index("--config") + 1
         argv[value] = _path(argv[value])
-    helping = any(argument.startswith(("--help", "-h")) for argument in argv)
-    found = None if helping else place(argv)
+    if any(argument in HELP for argument in argv):
+        parse([a for a in argv if a not in HELP], complete=False)
+        print(train_help(OWN, CONFIG.value))
+        return
+    found = place(argv)
     with distributed.joined(found, START_TIMEOUT.value if found else 0):
         app.run(_train, argv, flags_parser=parse)
 

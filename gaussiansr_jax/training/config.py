@@ -59,12 +59,15 @@ def default_config() -> ConfigDict:
             # Side of the patches of adjacent target pixels that the grid consists of, spread over
             # the LR patch; None is one patch.
             "query_patch": config_dict.placeholder(int),
+            # Scales of the samples, from the least to the largest.
             "scale_range": (1.0, 4.0),
             # Samples of a step over all devices.
             "batch_size": 16,
+            # Of the whole run; the schedules stretch with it.
             "steps": 60_000,
+            # At its highest.
             "learning_rate": 1e-4,
-            # Of the encoder, as a share of it: below 1 where the encoder is trained already.
+            # That of the encoder, as a share of it: below 1 where the encoder is trained already.
             "encoder_rate": 1.0,
             # "step": times decay_factor at each of `milestones` (fractions of `steps`);
             # "cosine": down to final_learning_rate.
@@ -72,12 +75,13 @@ def default_config() -> ConfigDict:
             "milestones": (0.2, 0.4, 0.6, 0.8),
             "decay_factor": 0.5,
             "final_learning_rate": 0.0,
-            # Linear, from zero.
+            # Steps in which the learning rate grows from zero.
             "warmup_steps": 0,
             # Largest global norm of the gradient; 0 turns clipping off.
             "clip_norm": 0.0,
+            # Of the moving average of the weights, which is judged and exported.
             "ema_decay": 0.999,
-            # Of the Gumbel-softmax, geometric from start to end.
+            # Temperature of the Gumbel-softmax, geometric from start to end.
             "temperature": (1.0, 1.0),
             # Steps of one call of the device; None is 1 on CPUs and 500 elsewhere.
             "steps_per_dispatch": config_dict.placeholder(int),

@@ -1,11 +1,17 @@
 """Every file of configs/ is a config that training accepts."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from gaussiansr_jax.commands import train
+from gaussiansr_jax.commands.helpers.train_help import train_help
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.training.changes import FREE, STEERING
 from gaussiansr_jax.training.config import check_config, default_config
@@ -17,6 +23,28 @@ CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py"))
 @pytest.fixture(autouse=True)
 def root_on_path(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
+
+
+def test_help_lists_flags_and_settings():
+    text = train_help(train.OWN, None)
+    for flag in ("workdir", "distributed", "num_processes", "start_timeout"):
+        assert f"  --{flag}" in text
+    for name, value in default_config().items():
+        assert name == "model" or f"    --config.{name}={value}\n" in text + "\n"
+    assert "--config.model.encoder.blocks=16\n" in text
+    assert "Samples of a step over all devices.\n    --config.batch_size=16\n" in text
+
+
+def test_help_shows_the_values_of_a_config():
+    # With quotes as the help says; and no other process is waited for.
+    arguments = "--help --config quickstart --config.steps=7 '--config.val_scales=(2, 3.5)'"
+    line = [sys.executable, "train.py", *shlex.split(arguments)]
+    environment = {**os.environ, "JAX_NUM_PROCESSES": "2"}
+    ended = subprocess.run(line, cwd=ROOT, env=environment, text=True, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    for shown in ("steps=7", "val_scales=(2, 3.5)", "model.encoder.blocks=4", "batch_size=8"):
+        assert f"    --config.{shown}\n" in ended.stdout
+    assert "'--config.val_scales=(2, 3.5)'" in ended.stdout
 
 
 def source(module):
