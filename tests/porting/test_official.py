@@ -1,5 +1,7 @@
 """The official raster against the plain one, and what it refuses."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,13 +105,19 @@ def model():
     return model, variables, lr
 
 
+@partial(jax.jit, static_argnums=0)
+def encode(model, variables, lr, noise=None):
+    return model.apply(variables, lr, noise=noise, method="encode")
+
+
 def test_the_whole_grid_is_what_the_queries_give(model, monkeypatch):
     model, variables, lr = model
     size = (22, 28)
-    field = model.apply(variables, lr, method="encode")
-    whole = model.apply(variables, field, size, 2.5, method="render_whole")
+    field = encode(model, variables, lr)
+    render = partial(model.apply, size=size, scale=2.5, method="render_whole")
+    whole = jax.jit(lambda *given: render(*given))(variables, field)
     monkeypatch.setattr(official, "_STRIP_PIXELS", 5 * size[1])
-    strips = model.apply(variables, field, size, 2.5, method="render_whole")
+    strips = jax.jit(lambda *given: render(*given))(variables, field)
     np.testing.assert_allclose(strips, whole, atol=1e-6)
     coords, cell = numpy_networks.grid(size)
     coords, cell = (np.broadcast_to(v, (2, *coords.shape)) for v in (coords, cell))
@@ -118,13 +126,13 @@ def test_the_whole_grid_is_what_the_queries_give(model, monkeypatch):
         features = model.head.hr_features(field, 2.5)
         return model.head.query_features(features, coords, cell, lr.shape[1:3])
 
-    scattered = model.apply(variables, field, method=query).reshape(whole.shape)
+    scattered = jax.jit(partial(model.apply, method=query))(variables, field).reshape(whole.shape)
     np.testing.assert_allclose(scattered / 2 + 0.5, whole, atol=1e-6)
 
 
 def test_it_compiles_for_a_size(model):
     model, variables, lr = model
-    field = model.apply(variables, lr, method="encode")
+    field = encode(model, variables, lr)
     eager = model.apply(variables, field, (18, 22), method="render_whole")
     render = jax.jit(lambda v, f: model.apply(v, f, (18, 22), method="render_whole"))
     np.testing.assert_allclose(render(variables, field), eager, atol=1e-5)
@@ -133,8 +141,8 @@ def test_it_compiles_for_a_size(model):
 def test_kernels_are_shared_by_the_batch(model):
     # A defect of the official code that the compatibility mode keeps.
     model, variables, lr = model
-    both = model.apply(variables, lr, method="encode").kernels
-    each = [model.apply(variables, lr[i : i + 1], method="encode").kernels for i in (0, 1)]
+    both = encode(model, variables, lr).kernels
+    each = [encode(model, variables, lr[i : i + 1]).kernels for i in (0, 1)]
     np.testing.assert_allclose(both, (each[0] + each[1]) / 2, atol=1e-6)
     assert np.abs(each[0] - each[1]).max() > 1e-4
 
@@ -144,10 +152,10 @@ def test_given_noise_selects(model):
     quiet = np.zeros((2, 9, 11, 9), np.float32)
     loud = quiet.copy()
     loud[..., 4] = 1e4
-    expectation = model.apply(variables, lr, method="encode").kernels
-    same = model.apply(variables, lr, noise=quiet, method="encode").kernels
+    expectation = encode(model, variables, lr).kernels
+    same = encode(model, variables, lr, quiet).kernels
     np.testing.assert_allclose(same, expectation, atol=1e-6)
-    chosen = model.apply(variables, lr, noise=loud, method="encode").kernels
+    chosen = encode(model, variables, lr, loud).kernels
     head = variables["params"]["head"]
     bank = jnp.stack([head[n][4] for n in ("sigma_y", "sigma_x", "rho", "opacity")])
     np.testing.assert_allclose(chosen, np.broadcast_to(bank, (7, 7, 4)), atol=1e-5)
@@ -156,7 +164,7 @@ def test_given_noise_selects(model):
 def test_what_the_raster_cannot_do(model):
     model, variables, lr = model
     assert not model.tileable
-    field = model.apply(variables, lr, method="encode")
+    field = encode(model, variables, lr)
     cell = jnp.ones((2, 2))
     with pytest.raises(UserError, match="render_whole"):
         model.apply(variables, field, jnp.zeros((2, 3, 2)), cell, method="query")
