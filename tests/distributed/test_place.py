@@ -47,6 +47,8 @@ def test_place(environ, flags, place):
             {"JAX_NUM_PROCESSES": "2"},
             "--coordinator HOST:PORT .* and --process_id .* must be given",
         ),
+        # Open MPI 5 does not say where process 0 is.
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, "--coordinator HOST:PORT"),
         ({**JAX, "JAX_PROCESS_ID": "4"}, "process_id is 4, but with num_processes=4"),
         ({**JAX, "JAX_NUM_PROCESSES": "many"}, "JAX_NUM_PROCESSES is 'many'; it must be a whole"),
         ({**JAX, "JAX_COORDINATOR_ADDRESS": "node0"}, "'node0' is not HOST:PORT"),
