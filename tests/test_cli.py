@@ -254,7 +254,7 @@ def test_no_broken_image_costs_the_scores_of_others(evaluate, tmp_path, capsys, 
     assert re.search(r"small\.png x3: an image of 36x2 is too small for scale 3", str(error.value))
     found = json.loads((tmp_path / "s.json").read_text())
     assert [list(found[name]["2"]["images"]) for name in ("Bad", "Good")] == [
-        ["0.png", "1.png", "small.png"],
+        ["0.png", "1.png"],
         ["0.png", "1.png"],
     ]
     assert found["Bad"]["3"] == json.loads((tmp_path / "whole.json").read_text())["Bad"]["3"]
@@ -276,6 +276,20 @@ def test_an_interrupted_eval_prints_what_it_has(evaluate, tmp_path, monkeypatch,
         evaluate("--data", tmp_path / "a", "--scales", 2, "--per-image")
     out = capsys.readouterr().out
     assert "a/0.png" in out and "a/1.png" in out and "a/2.png" not in out
+
+
+def test_what_is_wrong_is_said_once_and_first(upscale, photos, tmp_path, capfd):
+    for command in (["verify", "nowhere"], ["dataset", "hr_folder", "nowhere"]):
+        with pytest.raises(UserError, match="nowhere"):
+            __main__.main(command)
+        said = capfd.readouterr()
+        assert said.out == "" and "Downloading" not in said.err
+    for target in (["--width", "9" * 20], ["--fit", f"20x{2**31}"], ["--size", f"{'9' * 20}x20"]):
+        with pytest.raises(UserError, match=f"{target[0]} .* is out of range: no image is longer"):
+            upscale(photos / "a.png", "--output", tmp_path / "b.png", *target)
+    with pytest.raises(UserError, match="size 9999999x"):
+        upscale(photos / "a.png", "--output", tmp_path / "b.png", "--width", 9999999)
+    assert "9999999" not in capfd.readouterr().err  # the exception says it
 
 
 def test_eval_refuses(evaluate, tmp_path):

@@ -125,9 +125,9 @@ def main(args: argparse.Namespace) -> None:
         _write(results, args)
     if failed:
         lines = [f"\n  {file} x{' x'.join(at)}: {why}" for (file, why), at in failed.items()]
+        count, total = len({file for file, _ in failed}), sum(map(len, folders.values()))
         raise UserError(
-            f"{len(failed)} of {sum(map(len, folders.values()))} images could not be evaluated and "
-            f"are left out:{''.join(lines)}"
+            f"{count} of {total} images could not be evaluated and are left out:{''.join(lines)}"
         )
 
 

@@ -18,9 +18,9 @@ def main(args: argparse.Namespace) -> None:
     """Runs the command."""
     from gaussiansr_jax.porting.verify import verify
 
+    cases, bad = verify(args.folder, args.weights), []
     print(f"{'case':<40}{'quantity':<13}{'absolute':>10}{'relative':>10}")
-    bad = []
-    for case, differences in verify(args.folder, args.weights).items():
+    for case, differences in cases.items():
         for quantity, (absolute, relative) in differences.items():
             print(f"{case:<40}{quantity:<13}{absolute:>10.2e}{relative:>10.2e}")
             if not relative <= LIMIT:  # also where it is not a number

@@ -158,6 +158,11 @@ def build(
     Raises:
       UserError: it exists, nothing to read, no room, or a download that fails.
     """
+    for each in given:  # before tfds says that it begins
+        if name == "hr_folder":
+            list_entries(each)
+        elif not Path(each).expanduser().exists():
+            raise UserError(f"there is no folder or archive {each}; check the name")
     options: dict[str, Any] = {"given": given, "data_dir": str(data_dir or default_folder())}
     if name == "div2k_hr":
         builder: HrImages = Div2kHr(**options)

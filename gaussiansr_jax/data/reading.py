@@ -13,7 +13,7 @@ from tqdm import tqdm
 from gaussiansr_jax.data.hosts import Hosts
 from gaussiansr_jax.data.sources import ImageRef
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.images import read_size
+from gaussiansr_jax.images import UnreadableImage, read_size
 
 NAMED = 5  # as many bad files a message names
 
@@ -31,10 +31,10 @@ def in_threads(
     def attempt(index: int) -> None:
         try:
             results[index] = function(index)
-        # Damaged files make the decoders raise almost anything.
-        except Exception as error:
-            # What the decoder said, without the name of the file once more.
-            failures[index] = str(error.__cause__ or error) or repr(error)
+        except UnreadableImage as error:
+            failures[index] = error.reason
+        except Exception as error:  # whatever opening a file raises
+            failures[index] = str(error) or repr(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         done = threads.map(attempt, indices)

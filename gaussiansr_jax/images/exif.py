@@ -49,6 +49,21 @@ def updated(block: bytes, size: tuple[int, int]) -> bytes:
     return START + bytes(data)
 
 
+def without_orientation(block: bytes) -> bytes:
+    """A block that `updated` made, of an upright image, without the tag that says so."""
+    data = bytearray(block.removeprefix(START))
+    order = "<" if data[:2] == b"II" else ">"
+    (first,) = struct.unpack_from(f"{order}I", data, 4)
+    tags = [*_tags(data, first, order)]
+    for tag, _, place in reversed(tags):
+        if tag == ORIENTATION:
+            entry, end = place - 8, first + 2 + 12 * len(tags) + 4
+            data[entry : end - 12] = data[entry + 12 : end]
+            tags.pop()
+    struct.pack_into(f"{order}H", data, first, len(tags))
+    return START + bytes(data)
+
+
 def of_tiff(tags: Image.Exif) -> bytes | None:
     """The tags of a TIFF file that are EXIF; None if there are none."""
     kept = Image.Exif()

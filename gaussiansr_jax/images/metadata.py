@@ -99,7 +99,8 @@ def pillow_options(
     if block and (bmp or (jpeg and len(block) > _JPEG_SEGMENT)):
         lost.append("EXIF")
     elif block:
-        options["exif"] = block
+        # AVIF has an orientation of its own: Pillow takes it from EXIF, which it then writes anew.
+        options["exif"] = exif.without_orientation(block) if suffix == ".avif" else block
     if metadata.dpi and holds_dpi:
         options["dpi"] = metadata.dpi
     texts = PngImagePlugin.PngInfo()

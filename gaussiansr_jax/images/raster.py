@@ -1,19 +1,17 @@
-"""What Pillow reads: PNG, JPEG, WebP, AVIF, BMP, GIF and more; 16 bits by imagecodecs."""
+"""What Pillow reads: PNG, JPEG, WebP, AVIF, BMP, GIF and more."""
 
 from contextlib import suppress
 from typing import IO
 
-import imagecodecs
 import numpy as np
 from PIL import Image
 
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.images import metadata, png
+from gaussiansr_jax.images import deep, metadata, png
 from gaussiansr_jax.images.decoding import Channels
 
 _ORIENTATION = 0x0112
 _GREY = ("1", "L", "LA", "La")
-_JPEG2000_START, _JPEG2000_DEPTH = b"\xff\x4f\xff\x51", 42  # SOC, SIZ; place of the first Ssiz
 
 
 def orientation(image: Image.Image) -> int:
@@ -58,12 +56,7 @@ def decode(image: Image.Image, file: IO[bytes], name: str) -> Channels:
     if frames > 1:
         notes.append(f"only the first of {frames} frames is used")
     icc = image.info.get("icc_profile")
-    deep = _deep(image, file)
-    if deep is None:
-        values = _pixels(image, name)
-        levels = _levels(values)
-    else:
-        values, levels = deep
+    values, levels = deep.decode(image, file) or _pixels(image, name)
     values = values if values.ndim == 3 else values[..., None]
     channels = values.shape[-1]
     inks = image.mode == "CMYK"
@@ -85,14 +78,14 @@ def decode_frames(image: Image.Image, name: str) -> list[Channels]:
     frames, turned = [], orientation(image)
     for index in range(image.n_frames):
         image.seek(index)
-        values = _pixels(image, name)
+        values, levels = _pixels(image, name)
         values = values if values.ndim == 3 else values[..., None]
         channels = values.shape[-1]
         frames.append(
             Channels(
                 values,
                 colors=3 if channels > 2 else 1,
-                levels=_levels(values),
+                levels=levels,
                 alpha=channels - 1 if channels in (2, 4) else None,
                 orientation=turned,
                 icc=image.info.get("icc_profile"),
@@ -102,37 +95,17 @@ def decode_frames(image: Image.Image, name: str) -> list[Channels]:
     return frames
 
 
-def _pixels(image: Image.Image, name: str) -> np.ndarray:
-    """[H, W] or [H, W, C] in a mode of grey or RGB with or without alpha, or CMYK."""
+def _pixels(image: Image.Image, name: str) -> tuple[np.ndarray, int]:
+    """[H, W] or [H, W, C] of grey or RGB with or without alpha, or of inks; and white."""
     image.load()
-    if image.mode == "CMYK" or image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint8 if image.mode == "CMYK" else np.uint16)
+    if image.mode == "CMYK":
+        return np.asarray(image), 255
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16), 65535
     if image.mode in ("I", "F"):
         raise UserError(
             f"{name} stores 32-bit values, which have no natural white; save it as TIFF"
         )
     grey = image.mode in _GREY
-    if image.has_transparency_data:
-        return np.asarray(image.convert("LA" if grey else "RGBA"))
-    return np.asarray(image.convert("L" if grey else "RGB"))
-
-
-def _levels(values: np.ndarray) -> int:
-    return 65535 if values.dtype.itemsize == 2 else 255
-
-
-def _deep(image: Image.Image, file: IO[bytes]) -> tuple[np.ndarray, float] | None:
-    """More than 8 bits, which Pillow has for opaque grey only, and the number of white."""
-    if image.format == "PNG":
-        place = file.tell()
-        values = png.decode_16(file)
-        file.seek(place)
-        return None if values is None else (values, 65535)
-    if image.format == "JPEG2000":
-        file.seek(0)
-        data = file.read()
-        place = data.find(_JPEG2000_START) + _JPEG2000_DEPTH
-        bits = (data[place] & 0x7F) + 1
-        if bits > 8:
-            return imagecodecs.jpeg2k_decode(data), 2**bits - 1
-    return None
+    kinds = ("LA", "RGBA") if image.has_transparency_data else ("L", "RGB")
+    return np.asarray(image.convert(kinds[0] if grey else kinds[1])), 255

@@ -20,6 +20,20 @@ from gaussiansr_jax.images.metadata import of_tiff
 from gaussiansr_jax.images.picture import Picture, quantized
 from gaussiansr_jax.memory import available_bytes
 
+
+class UnreadableImage(UserError):
+    """A file is damaged, or no image.
+
+    Attributes:
+      reason: why, without the name of the file.
+    """
+
+    def __init__(self, name: str, reason: str):
+        """Name of the file, and why it cannot be read."""
+        super().__init__(f"cannot read {name} as an image ({reason}); replace or remove the file")
+        self.reason = reason
+
+
 Source = str | os.PathLike | IO[bytes]
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -177,9 +191,7 @@ def _opened(source: Source) -> Iterator[tuple[IO[bytes], str]]:
             reason = "it needs more memory than there is"
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "it is in no known format"
-        raise UserError(
-            f"cannot read {name} as an image ({_line(reason)}); replace or remove the file"
-        ) from error
+        raise UnreadableImage(name, _line(reason)) from error
 
 
 def _line(text: str) -> str:

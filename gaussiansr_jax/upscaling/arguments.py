@@ -111,7 +111,7 @@ def requested_view(
     scale, size = as_scale(scale), as_size(size)
     whole, slack = requested_size(lr_size, scale, size), 0
     if size is None:
-        # Of an output that is not rounded the last pixel may lie half outside.
+        # Of an output that is not rounded the pixels at its borders may lie half outside.
         slack, scales = 1, _per_axis(scale)
         whole = tuple(lr * s for lr, s in zip(lr_size, scales, strict=True))
     else:
@@ -126,7 +126,11 @@ def requested_view(
     corner, view_size = (top, left), (height, width)
     axes = tuple(map(Axis, scales, corner, view_size))
     for (_, first, count), length in zip(axes, whole, strict=True):
-        inside = math.isfinite(first) and 0 <= first and first + count <= length + slack
+        inside = (
+            math.isfinite(first)
+            and (0 <= first or -slack < first)
+            and first + count <= length + slack
+        )
         if not inside or int(count) != count or count < 1:
             raise UserError(
                 f"a view of {width:g}x{height:g} at ({corner[1]:g}, {corner[0]:g}) is not "

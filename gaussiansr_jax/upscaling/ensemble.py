@@ -1,6 +1,7 @@
 """Self-ensemble: the mean over the reflections of an image, as EDSR has it (arXiv 1707.02921)."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,10 +68,56 @@ class Ensemble:
         shape = (*arguments.requested_size(self._lr_size, scale, size), 3)
         # The sum, one member, and the rounded result.
         check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)
+        return self._mean(
+            shape,
+            lambda reflection, member: member.render(
+                reflection.along(scale), size=reflection.along(size)
+            ),
+        )
+
+    def render_view(
+        self,
+        top: float,
+        left: float,
+        height: int,
+        width: int,
+        scale: Scale | None = None,
+        *,
+        size: Size | None = None,
+    ) -> np.ndarray:
+        """A part of the image; arguments, result and errors as `Prepared.render_view`."""
+        scale, size = arguments.as_scale(scale), arguments.as_size(size)
+        view = arguments.requested_view(self._lr_size, (top, left), (height, width), scale, size)
+        shape = (view[0].count, view[1].count, 3)
+        check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)
+        whole = size or tuple(lr * axis.scale for lr, axis in zip(self._lr_size, view, strict=True))
+        # Of each axis where the view begins, and where if the order along it is reversed.
+        begins = tuple(
+            {1: axis.first, -1: length - axis.first - axis.count}
+            for length, axis in zip(whole, view, strict=True)
+        )
+
+        def render(reflection: Reflection, member: Prepared) -> np.ndarray:
+            rows, columns = reflection.along(begins)
+            return member.render_view(
+                rows[reflection.rows],
+                columns[reflection.columns],
+                *reflection.along(shape[:2]),
+                reflection.along(scale),
+                size=reflection.along(size),
+            )
+
+        return self._mean(shape, render)
+
+    def _mean(
+        self,
+        shape: tuple[int, int, int],
+        render: Callable[[Reflection, Prepared], np.ndarray],
+    ) -> np.ndarray:
+        """The mean over the reflections, turned back, of the image's kind."""
         mean = np.zeros(shape, np.float32)
         for reflection, member in self._members:
-            output = member.render(reflection.along(scale), size=reflection.along(size))
-            mean += reflection.back(output)
+            mean += reflection.back(render(reflection, member))
         mean /= len(self._members)
         if not self._as_uint8:
             return mean

@@ -198,3 +198,14 @@ def test_memory_decides_where_tiles_lie(monkeypatch):
     monkeypatch.setattr(store_module, "available_bytes", lambda: 1000)
     assert Store().takes_disk(900) and not Store().takes_disk(700)
     assert Store(True).takes_disk(1) and not Store(False).takes_disk(10**9)
+
+
+def test_a_broken_image_is_named_once_and_without_the_decoders_words(tmp_path):
+    path = tmp_path / "b.png"
+    path.write_bytes(b"broken")
+    with pytest.raises(UserError) as error:
+        build_pool([ImageRef(str(path), lambda: str(path))], 80, 16)
+    assert str(error.value) == (
+        f"1 image cannot be read: {path} (it is in no known format); remove or replace them, or "
+        "set skip_bad_images=True"
+    )

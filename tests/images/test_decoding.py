@@ -536,6 +536,54 @@ def test_optional_formats(tmp_path, kind, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(PHOTO).save(path, kind, quality=95)
     assert np.abs(images.read_rgb(path).astype(int) - PHOTO).mean() < 4
+    assert images.read(path).bits == 8
+
+
+STEPS = np.linspace(0, 1, 64 * 80, dtype=np.float32).reshape(64, 80, 1)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_avif_deeper_than_8_bits(channels, bits):
+    values = np.rint(np.repeat(STEPS, channels, -1) * (2**bits - 1)).astype("u2")
+    squeezed = values[..., 0] if channels == 1 else values
+    content = imagecodecs.avif_encode(squeezed, level=100, bitspersample=bits)
+    picture = images.read(io.BytesIO(content))
+    assert picture.bits == 16 and picture.grey == (channels == 1) and picture.notes == ()
+    expected = np.broadcast_to(values[..., :1] / np.float32(2**bits - 1), (64, 80, 3))
+    assert np.abs(picture.rgb - expected).max() < 2**-bits * 2
+    if channels == 4:
+        assert np.abs(picture.alpha - expected[..., 0]).max() < 2**-bits * 2
+    assert len(np.unique(picture.rgb)) > 900
+    assert images.read_size(io.BytesIO(content)) == (64, 80)
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16, 32])
+@pytest.mark.parametrize("shape", [(64, 80, 3), (64, 80), (20, 33, 4), (33, 20, 3)])
+def test_jpeg_xl_deeper_than_8_bits(bits, shape):
+    pytest.importorskip("pillow_jxl")
+    unit = np.random.default_rng(0).random(shape, np.float32)
+    values = unit if bits == 32 else np.rint(unit * (2**bits - 1)).astype("u2")
+    options = {} if bits == 32 else {"bitspersample": bits}
+    content = imagecodecs.jpegxl_encode(values, lossless=True, **options)
+    picture = images.read(io.BytesIO(content))
+    assert picture.bits == max(bits, 16)
+    unit = values / np.float32(1 if bits == 32 else 2**bits - 1)
+    expected = unit[..., None] if unit.ndim == 2 else unit
+    np.testing.assert_array_equal(
+        picture.rgb, np.broadcast_to(expected[..., :3], picture.rgb.shape)
+    )
+    assert images.read_size(io.BytesIO(content)) == shape[:2]
+
+
+def test_heic_deeper_than_8_bits():
+    heif = pytest.importorskip("pillow_heif")
+    deep_values = np.repeat(STEPS * 65535, 3, -1).astype("u2")
+    buffer = io.BytesIO()
+    heif.from_bytes("RGB;16", (80, 64), deep_values.tobytes()).save(buffer, quality=-1)
+    picture = images.read(buffer)
+    assert picture.bits == 16 and np.abs(picture.rgb - STEPS).max() < 0.004
+    assert len(np.unique(picture.rgb[..., 0])) > 700
 
 
 @pytest.mark.parametrize("name", CASES)

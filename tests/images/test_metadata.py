@@ -55,8 +55,7 @@ def test_exif_is_kept_upright(tmp_path, source, suffix, bits):
     # AVIF has an orientation of its own, and Pillow takes it out of EXIF.
     assert exif.get(ORIENTATION, 1 if suffix == ".avif" else 0) == 1
     assert exif[DESCRIPTION] == "a cat"
-    if suffix != ".avif":  # Pillow writes the block anew there
-        assert exif[MAKE].encode("latin-1") == "Ünïcode & Co".encode()
+    assert exif[MAKE].encode("latin-1") == "Ünïcode & Co".encode()
     assert exif[EXPOSURE] in ((1, 125), (1.0, 125.0))
     assert details[0x9003] == "2020:02:03 04:05:06"
     assert (details[0xA003], details[0xA002]) == (18, 12)

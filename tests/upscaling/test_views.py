@@ -156,3 +156,43 @@ def test_models_without_gaussians_say_so(image):
     upscaler = gsr.Upscaler(tiny_model.init(config), config)
     with pytest.raises(UserError, match="no Gaussians"):
         placed_gaussians(Prepared(upscaler.engine, image), 0, 0, 4, 4)
+
+
+@pytest.mark.parametrize("target", [{"size": (110, 170)}, {"scale": 2.3}, {"scale": (1.7, 2.6)}])
+@pytest.mark.parametrize("place", ["corner", "middle", "end"])
+def test_a_view_of_a_self_ensemble_is_a_part_of_the_whole(image, target, place):
+    ensemble = gsr.Upscaler(
+        tiny_model.params(), tiny_model.CONFIG, tile=40, block=32, self_ensemble=True
+    ).prepare(image.astype(np.float32) / 255)
+    scale = target.get("scale") or np.divide(target["size"], image.shape[:2])
+    scale = np.broadcast_to(scale, 2)
+    lengths = [int(np.ceil(lr * s - 1e-9)) for lr, s in zip(image.shape[:2], scale, strict=True)]
+    top, left, height, width = {
+        "corner": (0, 0, 30, 40),
+        "middle": (31, 60, 20, 33),
+        "end": (lengths[0] - 20, lengths[1] - 30, 20, 30),
+    }[place]
+    view = ensemble.render_view(top, left, height, width, **target)
+    total = 0
+    for reflection, member in ensemble._members:
+        # Each reflection by itself, at the view's positions, without the tiles.
+        lr = member.image[None]
+        field = member.engine.model
+        ys, xs = (
+            (first + np.arange(count) + 0.5) / s - 0.5
+            for first, count, s in zip((top, left), (height, width), scale, strict=True)
+        )
+        order = -1 if reflection.transposed else 1
+        axes, cell = [ys, xs][::order], np.array([[1 / s for s in scale][::order]], np.float32)
+        for axis, way in enumerate((reflection.rows, reflection.columns)):
+            if way < 0:
+                axes[axis] = (lr.shape[1 + axis] - 1 - axes[axis])[::-1]
+        ys, xs = (axis.astype(np.float32)[None] for axis in axes)
+
+        def render(model, lr, ys=ys, xs=xs, cell=cell):
+            return model.render(model.encode(lr), ys, xs, cell)
+
+        params = {"params": tiny_model.params()}
+        output = np.clip(np.asarray(field.apply(params, lr, method=render)[0]), 0, 1)
+        total = total + reflection.back(output)
+    np.testing.assert_allclose(view, total / 8, atol=2e-4)

@@ -50,7 +50,8 @@ def run(files: Sequence[Path], order: Sequence[int], work: Callable[[int], Path]
         except Exception as error:
             why = reason(files[index], error)
             outcome.failed.append((files[index], why))
-            say(f"error: {why}")
+            if len(files) > 1:  # of a single one it is the last word
+                say(f"error: {why}")
         except KeyboardInterrupt:
             done = len(outcome.written)
             print(f"interrupted: {done} of {len(files)} images were written", file=sys.stderr)

@@ -3,9 +3,11 @@
 import argparse
 from dataclasses import dataclass
 
+from gaussiansr_jax import images
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.upscaling.arguments import MAX_SCALE
 
+_LONGEST = max(kind.longest for kind in images.WRITABLE.values())
 _STRETCHED = 0.01  # relative difference of the two scales from which on it is seen
 
 
@@ -102,10 +104,16 @@ def _size(text: str, option: str) -> tuple[int, int]:
         width = height = 0
     if min(width, height) < 1:
         raise UserError(f"{text!r} is not understood; write it like {option} 1920x1080")
-    return height, width
+    return _possible(height, option), _possible(width, option)
 
 
 def _length(text: str, option: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"{text!r} is not understood; write it like {option} 1920")
-    return int(text)
+    return _possible(int(text), option)
+
+
+def _possible(length: int, option: str) -> int:
+    if length > _LONGEST:
+        raise UserError(f"{option} {length} is out of range: no image is longer than {_LONGEST}")
+    return length
