@@ -37,7 +37,8 @@ class BicubicHead(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     # What the library must know about a head; see gaussiansr_jax/models/heads/head.py.
-    radius = 1 + 2  # the convolution's and bicubic interpolation's reach in LR pixels
+    field_radius = 2  # the reach of bicubic interpolation in LR pixels
+    radius = 1 + field_radius  # and that of the convolution
     pointwise = tileable = True
     rendering_names = ()  # no parameter is needed after make_field
 

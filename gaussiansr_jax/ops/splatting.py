@@ -38,10 +38,6 @@ from gaussiansr_jax.ops.pallas.splatting import FIRST_VALUE, LOG_ZERO
 MIN_VARIANCE = 1e-4
 MAX_SIGMA = 1e3
 MAX_RHO = 0.99
-# Rows of a grid that are evaluated at once outside GPUs: enough to be busy, few enough for the
-# caches of a CPU. Gradients take one at a time: jaxlib 0.10 on CPUs crashes in sums over arrays of
-# many axes, and the axes of a batch come on top.
-_ROWS = 4
 
 
 class Gaussians(NamedTuple):
@@ -226,8 +222,8 @@ def splat_grid(
 ) -> Float[Array, "height width channels"]:
     """`splat` at every point of the grid ys × xs.
 
-    Except on GPUs, `xs` must rise by at most one LR pixel (scale >= 1) where the LR image is wider
-    than the grid; larger steps give NaN there. It is differentiable in all arrays; the gradient
+    Except on GPUs, `ys` and `xs` must rise by at most one LR pixel (scale >= 1) along an axis on
+    which the LR image is longer than the grid; larger steps give NaN there. It is differentiable in all arrays; the gradient
     in the positions is computed in plain JAX on GPUs, too.
     """
     planes = kernel_planes(gaussians, footprint, normalized)
@@ -298,7 +294,7 @@ def _forward(planes, ys, xs, near_y, near_x, radius, normalized):
         return field, (planes, *grid, field, log_sum)
 
     def elsewhere(planes, *grid):
-        field = _by_rows(planes, *grid, rows=_ROWS, **static)
+        field = _by_rows(planes, *grid, **static)
         return field, (planes, *grid, field, jnp.zeros(field.shape[1:]))
 
     return jax.lax.platform_dependent(
@@ -324,7 +320,7 @@ def _backward(radius, normalized, residuals, gradient):
 
     def elsewhere(residual, gradient):
         planes, *grid = residual[:5]
-        _, pull_back = jax.vjp(lambda planes: _by_rows(planes, *grid, rows=1, **static), planes)
+        _, pull_back = jax.vjp(lambda planes: _by_rows(planes, *grid, **static), planes)
         return pull_back(gradient)[0]
 
     planes = jax.lax.platform_dependent(residual, gradient, cuda=on_gpu, default=elsewhere)
@@ -354,40 +350,49 @@ def _by_rows(
     *,
     radius: int,
     normalized: bool,
-    rows: int = 1,
 ) -> Float[Array, "channels Y X"]:
-    """The field on a grid in plain JAX, `rows` rows at a time.
+    """The field on a grid in plain JAX, one output row at a time.
 
-    In a row, log w = (A d + B) d + C with d = x - μ_x, where A, B, C depend on the Gaussian and y
-    alone. Their values, on the LR grid, reach the output pixels by products with one-hot matrices:
-    gathers are slow on CPUs and TPUs, and so are the scatters of their gradients.
+    First, the parameters on the LR grid are brought to the columns of the output, by one product
+    with a one-hot matrix: gathers are slow on CPUs and TPUs, and so are the scatters of their
+    gradients. Then each output row reads the 2 radius + 1 LR rows around it.
     """
-    side, count = 2 * radius + 1, planes.shape[1]
-    source = _padded(planes, radius, normalized)
-    # The columns that positions at most one LR pixel apart can see.
-    width = min(source.shape[-1], len(xs) + side)
-    first = jnp.minimum(jnp.min(near_x), source.shape[-1] - width)
-    seen = jnp.max(near_x) - first + side <= width
-    source = jax.lax.dynamic_slice_in_dim(source, first, width, axis=3)
-    window = jnp.add.outer(jnp.arange(side, dtype=jnp.int32), near_x - first)
-    expand = jax.nn.one_hot(window.ravel(), width, axis=0, dtype=planes.dtype)  # [width, side X]
+    side, (height, count, parameters, width) = 2 * radius + 1, planes.shape
+    # The LR pixels that positions at most one LR pixel apart can see.
+    height, width = (min(n + 2 * radius, len(x) + side) for n, x in ((height, ys), (width, xs)))
+    first = [
+        jnp.minimum(jnp.min(near), n + 2 * radius - seen)
+        for near, n, seen in ((near_y, planes.shape[0], height), (near_x, planes.shape[3], width))
+    ]
+    near_y, near_x = near_y - first[0], near_x - first[1]
+    seen = (jnp.max(near_y) + side <= height) & (jnp.max(near_x) + side <= width)
+    source = jnp.swapaxes(_padded(planes, radius, normalized), 1, 2)  # [H, P, G, W]
+    source = jax.lax.dynamic_slice(
+        source, (first[0], 0, 0, first[1]), (height, parameters, count, width)
+    )
+    window = jnp.add.outer(jnp.arange(side, dtype=jnp.int32), near_x)  # [side, X]
+    expand = jax.nn.one_hot(window.ravel(), width, axis=0, dtype=planes.dtype)
+    source = jnp.matmul(source.reshape(-1, width), expand, precision=jax.lax.Precision.HIGHEST)
+    source = source.reshape(height, parameters, count * side, len(xs))
     step = jnp.arange(side, dtype=jnp.int32) - radius
-    from_x = xs[None] - jnp.add.outer(step, near_x).astype(xs.dtype)
+    from_x = jnp.tile(xs - (first[1] + window - radius).astype(xs.dtype), (count, 1))
+    # Without the barriers, XLA computes each exponential once for every sum that it is part of.
+    once = jax.lax.optimization_barrier
+    source = once(source)
 
     def one_row(row: tuple[Float[Array, ""], Int[Array, ""]]) -> Float[Array, "channels X"]:
         y, near = row
-        values = jax.lax.dynamic_slice_in_dim(source, near, side)
-        values = jnp.moveaxis(values, 2, 0).reshape(-1, side * count, width)
-        dy = jnp.repeat(y - (near + step).astype(y.dtype), count)[:, None] - values[0]
-        center, yy, yx, xx, log_weight, *value = values[1:]
-        a, b, c = -0.5 * xx, -yx * dy, log_weight - 0.5 * yy * dy * dy
-        values = jnp.stack([center, a, b, c, *value]).reshape(-1, width)
-        values = jnp.matmul(values, expand, precision=jax.lax.Precision.HIGHEST)
-        values = values.reshape(-1, side * count, side, len(xs))
-        d = from_x[None] - values[0]
-        log_weights = (values[1] * d + values[2]) * d + values[3]
-        weights = jax.nn.softmax(log_weights, axis=(0, 1)) if normalized else jnp.exp(log_weights)
-        return jnp.sum(weights[None] * values[4:], axis=(1, 2))
+        values = jax.lax.dynamic_slice_in_dim(source, near, side)  # [side, P, G side, X]
+        center_y, center_x, yy, yx, xx, log_weight = (values[:, i] for i in range(FIRST_VALUE))
+        dy = (y - (first[0] + near + step).astype(y.dtype))[:, None, None] - center_y
+        dx = from_x - center_x
+        log_weights = once(log_weight - 0.5 * (yy * dy * dy + 2 * yx * dy * dx + xx * dx * dx))
+        if normalized:
+            # A softmax is finite however far the nearest Gaussian is.
+            log_weights -= once(jnp.max(log_weights, (0, 1)))
+        weights = once(jnp.exp(log_weights))
+        field = jnp.sum(weights[:, None] * values[:, FIRST_VALUE:], (0, 2))
+        return field / jnp.sum(weights, (0, 1)) if normalized else field
 
-    field = jax.lax.map(one_row, (ys, near_y), batch_size=min(rows, len(ys)))
+    field = jax.lax.map(one_row, (ys, near_y))
     return jnp.where(seen, jnp.moveaxis(field, 0, 1), jnp.nan)

@@ -20,7 +20,7 @@ from gaussiansr_jax.upscaling.arguments import Size, check_side
 # in a call, or it waits for the host; it compiles long, and pads small images within a millisecond.
 # On a CPU small blocks waste less at the border of small images.
 _CPU_TILE, _CPU_PADDED, _CPU_BLOCK, _CPU_BLOCKS = 512, 32, 128, 1
-_CPU_CROPS = (96, 192)
+_CPU_PARTS = (32, 48, 80, 144)
 _ACCELERATOR_TILE, _ACCELERATOR_PADDED, _ACCELERATOR_BLOCK, _ACCELERATOR_BLOCKS = 768, 256, 512, 4
 
 
@@ -46,8 +46,8 @@ class Engine:
       smallest: side of the smallest padded image in LR pixels.
       block: side of a rendered block in output pixels.
       blocks_at_once: blocks of one call.
-      crops: sides in LR pixels of the parts of a field that are rendered by themselves where a view
-        needs no more; few, as each is compiled.
+      parts: sides in LR pixels of the parts of a field from which blocks are rendered (`part`). With
+        few of them, few programs serve images of any size. Empty: from the whole field.
       packs: whether small images are better encoded several at once (`sheets`).
     """
 
@@ -68,8 +68,8 @@ class Engine:
         self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)
         self.block = check_side("block", block) or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
         self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
-        # What all blocks have in common takes a CPU as long as many of them.
-        self.crops = _CPU_CROPS if cpu else ()
+        # A GPU reads what a block needs from the whole field; a CPU works through all it is given.
+        self.parts = _CPU_PARTS if cpu else ()
         self.model = models.build(self.config)
         self.packs = cpu and self.model.tileable
         self._cudnn_layout = backend == "gpu"
@@ -79,7 +79,6 @@ class Engine:
         )
         self._encoding_params = jax.device_put(encoding)
         self._encode = jax.jit(self._encode_fn)
-        self._crop = jax.jit(_cropped, static_argnames="side")
         self._cut = jax.jit(self._cut_fn, static_argnames="side")
         self._at_scale = jax.jit(self._at_scale_fn)
         self._gaussians = jax.jit(self._gaussians_fn, static_argnames="size")
@@ -122,10 +121,34 @@ class Engine:
         field = jax.eval_shape(self._encode, self._encoding_params, lr, size)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
 
-    @_in_32_bits
-    def crop(self, field: Any, corner: Size, side: int) -> Any:
-        """The field of `side` x `side` LR pixels from `corner`, as if there were no others."""
-        return self._crop(field, np.array(corner, np.int32), side=side)
+    def part_side(self, block: int, scales: tuple[float, float]) -> int | None:
+        """Side of the part of a field that any block of an output needs, None for all of it.
+
+        Args:
+          block: side of the block in output pixels.
+          scales: output pixels per LR pixel along both axes.
+        """
+        seen = (block + 2 * self.rim - 1) / min(scales) + 2 * self.model.head.field_radius + 2
+        return next((side for side in self.parts if side >= seen), None)
+
+    def part(self, field: Any, corner: Size, side: int) -> Any:
+        """`side` x `side` LR pixels of a field, on the host; zeros where the field has none.
+
+        Args:
+          field: of `encode`.
+          corner: first row and column.
+          side: height and width.
+        """
+
+        def cut(x):
+            x = np.asarray(x)
+            if x.ndim < 4:  # the valid size
+                return np.clip(x - np.array(corner, x.dtype), 0, side)
+            x = x[:, corner[0] : corner[0] + side, corner[1] : corner[1] + side]
+            missing = [(0, side - n if axis in (1, 2) else 0) for axis, n in enumerate(x.shape)]
+            return np.pad(x, missing)
+
+        return jax.tree.map(cut, field)
 
     @_in_32_bits
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:
@@ -260,17 +283,6 @@ def _backend() -> str:
             f"JAX cannot use the platform {jax.config.jax_platforms!r}; leave JAX_PLATFORMS out or "
             "install what the platform needs, such as jax[cuda13]"
         ) from error
-
-
-def _cropped(field: Any, corner: jax.Array, side: int) -> Any:
-    def cut(x):
-        if x.ndim < 4:  # not [B, H, W, …]
-            return x
-        begin = (0, corner[0], corner[1], *(0,) * (x.ndim - 3))
-        return jax.lax.dynamic_slice(x, begin, (x.shape[0], side, side, *x.shape[3:]))
-
-    size = jnp.clip(field.size - corner[None], 0, side).astype(field.size.dtype)
-    return jax.tree.map(cut, field).replace(size=size)
 
 
 def _in_cudnn_layout(params: weights.Params, dtype: DTypeLike) -> weights.Params:

@@ -239,10 +239,12 @@ class Prepared:
         (scale_y, top, _), (scale_x, left, _) = grid
         cell = np.array([[1 / scale_y, 1 / scale_x]], np.float32)
         as_uint8 = self.image.dtype == np.uint8
+        side = engine.part_side(self._block, (scale_y, scale_x))
         for rows, cols in self._windows(grid):
             progress(done / total)
-            corner, field = self._part(self._field(rows[:2], cols[:2]), rows, cols, grid)
-            field = engine.at_scale(field, cell)
+            field = self._field(rows[:2], cols[:2])
+            if side is None:
+                field = engine.at_scale(field, cell)
             vertical = tiling.blocks(rows.out_start, rows.out_stop, self._block)
             horizontal = tiling.blocks(cols.out_start, cols.out_stop, self._block)
             places = list(itertools.product(vertical, horizontal))
@@ -250,34 +252,25 @@ class Prepared:
                 # What remains is rendered one by one: two numbers of blocks, two compilations.
                 count = engine.blocks_at_once if len(places) >= engine.blocks_at_once else 1
                 some, places = places[:count], places[count:]
-                ys = [
-                    engine.positions(self._block, top + y, scale_y, corner[0]) for (y, _), _ in some
-                ]
-                xs = [
-                    engine.positions(self._block, left + x, scale_x, corner[1])
-                    for _, (x, _) in some
-                ]
+                starts = [(top + y, left + x) for (y, _), (x, _) in some]
+                ys = [engine.positions(self._block, y, scale_y, rows.start) for y, _ in starts]
+                xs = [engine.positions(self._block, x, scale_x, cols.start) for _, x in starts]
                 progress(done / total)
+                if side is None:
+                    scaled = field
+                else:
+                    corner, part = self._part(field, ys[0], xs[0], side)
+                    ys, xs = [ys[0] - corner[0]], [xs[0] - corner[1]]
+                    scaled = engine.at_scale(part, cell)
                 place = (np.stack(ys), np.stack(xs), cell, as_uint8)
-                yield some, partial(engine.render, field, *place)
+                yield some, partial(engine.render, scaled, *place)
                 done += sum((y1 - y0) * (x1 - x0) for (y0, y1), (x0, x1) in some)
 
-    def _part(
-        self, field: Any, rows: tiling.Window, cols: tiling.Window, grid: Grid
-    ) -> tuple[tuple[int, int], Any]:
-        """First LR row and column, and field, of what a window needs of its tile."""
-        engine, padded = self.engine, self.padded_size(Tile(rows[:2], cols[:2]))
-        spans = [
-            tiling.needed(window, axis, engine.model.head.radius + 1)
-            for window, axis in zip((rows, cols), grid, strict=True)
-        ]
-        longest = max(length for _, length in spans)
-        side = next((side for side in engine.crops if side >= longest), None)
-        if side is None or side > min(padded) or side**2 > 0.7 * math.prod(padded):
-            return (rows.start, cols.start), field
-        corner = tuple(min(first, n - side) for (first, _), n in zip(spans, padded, strict=True))
-        cropped = engine.crop(field, corner, side)
-        return (rows.start + corner[0], cols.start + corner[1]), cropped
+    def _part(self, field: Any, ys: np.ndarray, xs: np.ndarray, side: int) -> tuple[Size, Any]:
+        """First LR row and column, and field, of what a block at these positions needs."""
+        radius = self.engine.model.head.field_radius
+        corner = tuple(max(math.floor(x[0]) - radius, 0) for x in (ys, xs))
+        return corner, self.engine.part(field, corner, side)
 
     def _windows(self, grid: Grid) -> list[tuple[tiling.Window, tiling.Window]]:
         engine, (height, width) = self.engine, self.image.shape[:2]

@@ -123,20 +123,6 @@ def windows(length: int, wanted: Axis, tile: int, halo: int) -> list[Window]:
     ]
 
 
-def needed(window: Window, wanted: Axis, radius: int) -> tuple[int, int]:
-    """First LR pixel, counted from the window's, and number of those that its outputs see.
-
-    Args:
-      window: of `windows`.
-      wanted: as `windows` was given it.
-      radius: LR pixels that an output sees on each side of its nearest LR pixel.
-    """
-    ends = (window.out_start, window.out_stop - 1)
-    low, high = (positions(1, wanted.scale, wanted.first + end)[0] - window.start for end in ends)
-    first = max(math.floor(low) - radius, 0)
-    return first, min(math.ceil(high) + radius + 1, window.length) - first
-
-
 def blocks(start: int, stop: int, block: int) -> list[tuple[int, int]]:
     """Cuts the output pixels [start, stop) into pieces (first, last) of at most `block`."""
     return [(first, min(first + block, stop)) for first in range(start, stop, block)]

@@ -87,8 +87,13 @@ class DirectHead(nn.Module):
     def radius(self) -> int:
         """LR pixels that an output sees in each direction, beyond the encoder's."""
         convolutions = 2 + 2 * self.trunk_blocks
+        return convolutions + self.field_radius
+
+    @property
+    def field_radius(self) -> int:
+        """Pixels of the field that an output sees in each direction."""
         bicubic = 2
-        return convolutions + max(bicubic, self.window // 2 + 1)
+        return max(bicubic, self.window // 2 + 1)
 
     def setup(self) -> None:
         """Declares the convolutions on the LR grid and the footprint."""

@@ -84,9 +84,14 @@ class GaussianSRLayers(nn.Module):
     @property
     def radius(self) -> int:
         """LR pixels that an output sees in each direction, beyond the encoder's."""
-        classifier, decoder_convolution = 1, 1
-        bicubic = 2
-        return classifier + decoder_convolution + max(bicubic, self.window // 2 + 1)
+        classifier = 1
+        return classifier + self.field_radius
+
+    @property
+    def field_radius(self) -> int:
+        """Pixels of the field that an output sees in each direction."""
+        decoder_convolution, bicubic = 1, 2
+        return decoder_convolution + max(bicubic, self.window // 2 + 1)
 
     def setup(self) -> None:
         """Declares the parameters, named as the official ones are."""

@@ -49,6 +49,8 @@ class Head(Protocol):
 
     Attributes:
       radius: LR pixels that an output sees in each direction, beyond the encoder's.
+      field_radius: pixels of the field that an output sees in each direction; those outside the
+        field's valid size may hold anything that `make_field` makes of padding, or zeros.
       pointwise: whether each output pixel is computed by itself, without its neighbors on the grid.
       tileable: whether parts of an image can be rendered. A head for which this is false has
         `render_whole` in place of `query`, `at_scale` and `render`. A head whose field consists of
@@ -57,6 +59,7 @@ class Head(Protocol):
     """
 
     radius: int
+    field_radius: int
     pointwise: bool
     tileable: bool
     rendering_names: Sequence[str] | None

@@ -44,8 +44,11 @@ class LIIFHead(nn.Module):
     @property
     def radius(self) -> int:
         """LR pixels that an output sees in each direction, beyond the encoder's."""
-        unfold, neighbors = 1, 1
-        return unfold + neighbors
+        unfold = 1
+        return unfold + self.field_radius
+
+    # Pixels of the field that an output sees in each direction: its neighbors.
+    field_radius = 1
 
     def setup(self) -> None:
         """Declares the parameters; `unfold` and `position` are the first layer of the MLP."""
