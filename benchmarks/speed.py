@@ -231,19 +231,16 @@ class Recording:
     def __init__(self, upscaler: Upscaler, image: np.ndarray):
         """Upscales the image once."""
         self._engine = upscaler.engine
-        self._encoded: list[tuple] = []
-        self._scaled: list[tuple[int, tuple]] = []
-        self._rendered: list[tuple[int, tuple]] = []
-        recorded = {
-            "encode": self._record_encode,
-            "at_scale": self._record_at_scale,
-            "render": self._record_render,
-        }
-        vars(upscaler.engine).update(recorded)
+        # Arguments of each call; a field among them stands as the call that made it.
+        self._calls = {"encode": [], "part": [], "at_scale": [], "render": []}
+        self._made: dict[int, tuple[str, int]] = {}
+        alive: list[Any] = []  # so that no two results have one identity
+        for name in self._calls:
+            setattr(upscaler.engine, name, partial(self._record, name, alive))
         try:
             upscaler.upscale(image, SCALE)
         finally:
-            for name in recorded:
+            for name in self._calls:
                 delattr(upscaler.engine, name)
 
     def replay(self) -> list[jax.Array]:
@@ -252,40 +249,48 @@ class Recording:
 
     def encode(self) -> list[Any]:
         """What `render` takes."""
-        return [self._engine.encode(*args) for args in self._encoded]
+        return [self._engine.encode(*args) for args in self._calls["encode"]]
 
     def render(self, fields: list[Any]) -> list[jax.Array]:
         """The blocks of the output."""
-        fields = [self._engine.at_scale(fields[index], *args) for index, args in self._scaled]
-        return [self._engine.render(fields[index], *args) for index, args in self._rendered]
+        made = {("encode", index): field for index, field in enumerate(fields)}
+        for name in ("part", "at_scale", "render"):
+            for index, (source, *args) in enumerate(self._calls[name]):
+                result = getattr(self._engine, name)(made[source], *args)
+                made[name, index] = result[1] if name == "part" else result
+        return [made["render", index] for index in range(len(self._calls["render"]))]
 
     def flops(self) -> float:
         """Arithmetic of all of it; the pieces are padded to one size, and the blocks too."""
-        lr, size = self._encoded[0]
-        _, (*grid, as_uint8) = self._rendered[0]
-        _, (cell,) = self._scaled[0]
+        lr, size = self._calls["encode"][0]
+        _, *grid, as_uint8 = self._calls["render"][0]
         field = jax.eval_shape(self._engine.encode, lr, size)
-        field = jax.eval_shape(self._engine.at_scale, field, cell)
+        once = flops(self._engine.encode, lr, size) * len(self._calls["encode"])
+        if self._calls["part"]:
+            side = self._calls["part"][0][3]
+            cut = {1: side, 2: side}
+            field = jax.tree.map(
+                lambda x: x.update(shape=tuple(cut.get(i, n) for i, n in enumerate(x.shape)))
+                if x.ndim > 3
+                else x,
+                field,
+            )
+        _, cell = self._calls["at_scale"][0]
+        scaled = jax.eval_shape(self._engine.at_scale, field, cell)
         render = partial(self._engine.render, as_uint8=as_uint8)
-        blocks = sum(len(ys) for _, (ys, *_) in self._rendered)
-        once = flops(self._engine.encode, lr, size) * len(self._encoded)
-        return once + flops(render, field, *grid) / len(grid[0]) * blocks
+        blocks = sum(len(ys) for _, ys, *_ in self._calls["render"])
+        return once + flops(render, scaled, *grid) / len(grid[0]) * blocks
 
-    def _record_encode(self, *args: Any) -> Any:
-        self._encoded.append(_on_device(args))
-        return type(self._engine).encode(self._engine, *args)
-
-    def _record_at_scale(self, field: Any, *args: Any) -> Any:
-        self._scaled.append((len(self._encoded) - 1, _on_device(args)))
-        return type(self._engine).at_scale(self._engine, field, *args)
-
-    def _record_render(self, field: Any, *args: Any) -> jax.Array:
-        self._rendered.append((len(self._scaled) - 1, _on_device(args)))
-        return type(self._engine).render(self._engine, field, *args)
-
-
-def _on_device(args: tuple) -> tuple:
-    return tuple(jax.device_put(x) if isinstance(x, np.ndarray) else x for x in args)
+    def _record(self, name: str, alive: list[Any], *args: Any) -> Any:
+        result = getattr(type(self._engine), name)(self._engine, *args)
+        made = result[1] if name == "part" else result
+        alive.append(made)
+        call = [self._made.get(id(arg), arg) for arg in args]
+        if name != "part":  # on the host
+            call = [jax.device_put(x) if isinstance(x, np.ndarray) else x for x in call]
+        self._calls[name].append(tuple(call))
+        self._made[id(made)] = (name, len(self._calls[name]) - 1)
+        return result
 
 
 def later_scales(options: Options, head: str) -> list[dict]:

@@ -223,8 +223,8 @@ def splat_grid(
     """`splat` at every point of the grid ys × xs.
 
     Except on GPUs, `ys` and `xs` must rise by at most one LR pixel (scale >= 1) along an axis on
-    which the LR image is longer than the grid; larger steps give NaN there. It is differentiable in all arrays; the gradient
-    in the positions is computed in plain JAX on GPUs, too.
+    which the LR image is longer than the grid; larger steps give NaN there. It is differentiable
+    in all arrays; the gradient in the positions is computed in plain JAX on GPUs, too.
     """
     planes = kernel_planes(gaussians, footprint, normalized)
     return planes_on_grid(planes, ys, xs, radius, normalized, size)
@@ -375,7 +375,8 @@ def _by_rows(
     source = jnp.matmul(source.reshape(-1, width), expand, precision=jax.lax.Precision.HIGHEST)
     source = source.reshape(height, parameters, count * side, len(xs))
     step = jnp.arange(side, dtype=jnp.int32) - radius
-    from_x = jnp.tile(xs - (first[1] + window - radius).astype(xs.dtype), (count, 1))
+    from_x = xs[None] - (first[1] + window - radius).astype(xs.dtype)
+    from_x = jnp.tile(from_x, (count, 1))[None]
     # Without the barriers, XLA computes each exponential once for every sum that it is part of.
     once = jax.lax.optimization_barrier
     source = once(source)
@@ -389,10 +390,10 @@ def _by_rows(
         log_weights = once(log_weight - 0.5 * (yy * dy * dy + 2 * yx * dy * dx + xx * dx * dx))
         if normalized:
             # A softmax is finite however far the nearest Gaussian is.
-            log_weights -= once(jnp.max(log_weights, (0, 1)))
+            log_weights -= once(jnp.max(log_weights, (0, 1), keepdims=True))
         weights = once(jnp.exp(log_weights))
         field = jnp.sum(weights[:, None] * values[:, FIRST_VALUE:], (0, 2))
-        return field / jnp.sum(weights, (0, 1)) if normalized else field
+        return field / jnp.sum(weights, (0, 1))[None] if normalized else field
 
     field = jax.lax.map(one_row, (ys, near_y))
     return jnp.where(seen, jnp.moveaxis(field, 0, 1), jnp.nan)

@@ -1,5 +1,6 @@
 """A model on the device: the compiled functions that all upscaling goes through."""
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -46,8 +47,8 @@ class Engine:
       smallest: side of the smallest padded image in LR pixels.
       block: side of a rendered block in output pixels.
       blocks_at_once: blocks of one call.
-      parts: sides in LR pixels of the parts of a field from which blocks are rendered (`part`). With
-        few of them, few programs serve images of any size. Empty: from the whole field.
+      parts: sides in LR pixels of the parts of a field that blocks are rendered from (`part`); few,
+        so that few programs serve images of any size. Empty: from the whole field.
       packs: whether small images are better encoded several at once (`sheets`).
     """
 
@@ -131,24 +132,31 @@ class Engine:
         seen = (block + 2 * self.rim - 1) / min(scales) + 2 * self.model.head.field_radius + 2
         return next((side for side in self.parts if side >= seen), None)
 
-    def part(self, field: Any, corner: Size, side: int) -> Any:
-        """`side` x `side` LR pixels of a field, on the host; zeros where the field has none.
+    def part(self, field: Any, ys: np.ndarray, xs: np.ndarray, side: int) -> tuple[Size, Any]:
+        """What a block sees of a field.
 
         Args:
-          field: of `encode`.
-          corner: first row and column.
-          side: height and width.
+          field: of `encode`, of one image.
+          ys: `positions` of the block's rows.
+          xs: `positions` of its columns.
+          side: `part_side` of the block.
+
+        Returns:
+          The first row and column of the part, and the part: a field of side × side LR pixels, on
+          the host, zero where `field` has none.
         """
+        radius = self.model.head.field_radius
+        top, left = corner = tuple(max(math.floor(x[0]) - radius, 0) for x in (ys, xs))
 
         def cut(x):
             x = np.asarray(x)
             if x.ndim < 4:  # the valid size
                 return np.clip(x - np.array(corner, x.dtype), 0, side)
-            x = x[:, corner[0] : corner[0] + side, corner[1] : corner[1] + side]
+            x = x[:, top : top + side, left : left + side]
             missing = [(0, side - n if axis in (1, 2) else 0) for axis, n in enumerate(x.shape)]
             return np.pad(x, missing)
 
-        return jax.tree.map(cut, field)
+        return corner, jax.tree.map(cut, field)
 
     @_in_32_bits
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:

@@ -259,18 +259,12 @@ class Prepared:
                 if side is None:
                     scaled = field
                 else:
-                    corner, part = self._part(field, ys[0], xs[0], side)
+                    corner, part = engine.part(field, ys[0], xs[0], side)
                     ys, xs = [ys[0] - corner[0]], [xs[0] - corner[1]]
                     scaled = engine.at_scale(part, cell)
                 place = (np.stack(ys), np.stack(xs), cell, as_uint8)
                 yield some, partial(engine.render, scaled, *place)
                 done += sum((y1 - y0) * (x1 - x0) for (y0, y1), (x0, x1) in some)
-
-    def _part(self, field: Any, ys: np.ndarray, xs: np.ndarray, side: int) -> tuple[Size, Any]:
-        """First LR row and column, and field, of what a block at these positions needs."""
-        radius = self.engine.model.head.field_radius
-        corner = tuple(max(math.floor(x[0]) - radius, 0) for x in (ys, xs))
-        return corner, self.engine.part(field, corner, side)
 
     def _windows(self, grid: Grid) -> list[tuple[tiling.Window, tiling.Window]]:
         engine, (height, width) = self.engine, self.image.shape[:2]

@@ -11,8 +11,9 @@ from gaussiansr_jax.upscaling.arguments import Size
 from gaussiansr_jax.upscaling.engine import Engine
 from gaussiansr_jax.video.color import Layout, Planes, from_rgb, to_rgb
 
-# Output pixels that are rendered in one call; what a head holds in between grows with them.
-_CPU_PIXELS, _ACCELERATOR_PIXELS = 2**16, 2**20
+# Output pixels that an accelerator renders in one call; what a head holds in between grows with
+# them. A CPU renders blocks, as of images.
+_PIXELS = 2**20
 # LR pixels of the longest side that is encoded in one piece on an accelerator; `tiling.positions`
 # are exact up to there.
 _ACCELERATOR_TILE = 1024
@@ -24,8 +25,8 @@ _to_rgb = jax.jit(to_rgb, static_argnames="layout")
 class FrameUpscaler:
     """Enlarges frames of one size.
 
-    Unlike `Prepared`, it pads nothing, because no other size comes; it renders strips of whole
-    rows; and colors are converted on the device.
+    Unlike `Prepared`, it pads nothing, because no other size comes; accelerators render strips of
+    whole rows; and colors are converted on the device.
     """
 
     def __init__(
@@ -51,7 +52,6 @@ class FrameUpscaler:
         axes = zip(lr_size, size, strict=True)
         self._axes = [tiling.Axis(out / lr, 0, out) for lr, out in axes]
         self._tile = engine.tile if cpu else max(engine.tile, _ACCELERATOR_TILE)
-        self._pixels = _CPU_PIXELS if cpu else _ACCELERATOR_PIXELS
         self._to_rgb = partial(_to_rgb, layout=source)
         self._from_rgb = partial(_joined_planes, size=kept_size(size, target), layout=target)
 
@@ -61,36 +61,54 @@ class FrameUpscaler:
         if not self._engine.model.tileable:
             field = self._engine.encode(rgb[None], None)
             whole = self._engine.render_whole(field, self._size, None, as_uint8=False)
-            return self._from_rgb([[[whole]]])
+            return self._from_rgb([[whole]])
         return self._from_rgb(self._rendered(rgb))
 
-    def _rendered(self, rgb: jax.Array) -> list[list[list[jax.Array]]]:
-        """Strips [h, w, 3] of each tile, of each row of tiles."""
+    def _rendered(self, rgb: jax.Array) -> list[list[jax.Array]]:
+        """Each tile's part [h, w, 3] of the output, of each row of tiles."""
         halo = self._engine.halo
         rows, cols = (
             tiling.windows(lr, axis, _even_tile(lr, self._tile, halo), halo)
             for lr, axis in zip(self._lr_size, self._axes, strict=True)
         )
-        return [[self._strips(rgb, row, col) for col in cols] for row in rows]
+        return [[self._of_tile(rgb, row, col) for col in cols] for row in rows]
 
-    def _strips(self, rgb: jax.Array, row: tiling.Window, col: tiling.Window) -> list[jax.Array]:
+    def _of_tile(self, rgb: jax.Array, row: tiling.Window, col: tiling.Window) -> jax.Array:
         engine, (down, right) = self._engine, self._axes
         cell = np.array([[1 / down.scale, 1 / right.scale]], np.float32)
         piece = rgb
         if (row.length, col.length) != self._lr_size:
             piece = rgb[row.start : row.start + row.length, col.start : col.start + col.length]
-        field = engine.at_scale(engine.encode(piece[None], None), cell)
+        field = engine.encode(piece[None], None)
         height, width = row.out_stop - row.out_start, col.out_stop - col.out_start
-        # Strips of one height, so that one program serves all; the last one is cut.
-        count = -(-height * width // self._pixels)
-        strip = -(-height // count)
-        xs = engine.positions(width, col.out_start, right.scale, col.start)[None]
-        strips = []
+        side = engine.part_side(engine.block, (down.scale, right.scale))
+        if side is None:
+            scaled = engine.at_scale(field, cell)
+            # Strips of one height, so that one program serves all; the last one is cut.
+            strip, block = -(-height // -(-height * width // _PIXELS)), width
+        else:
+            strip = block = engine.block
+        rows = []
         for first in range(0, height, strip):
-            ys = engine.positions(strip, row.out_start + first, down.scale, row.start)[None]
-            rendered = engine.render(field, ys, xs, cell, as_uint8=False)[0]
-            strips.append(rendered[: height - first] if first + strip > height else rendered)
-        return strips
+            ys = engine.positions(strip, row.out_start + first, down.scale, row.start)
+            blocks = []
+            for left in range(0, width, block):
+                xs = engine.positions(block, col.out_start + left, right.scale, col.start)
+                corner = (0, 0)
+                if side is not None:
+                    corner, part = engine.part(field, ys, xs, side)
+                    scaled = engine.at_scale(part, cell)
+                grid = (ys - corner[0])[None], (xs - corner[1])[None]
+                blocks.append(engine.render(scaled, *grid, cell, as_uint8=False)[0])
+            rows.append(blocks)
+        return _joined(rows, (height, width))
+
+
+@partial(jax.jit, static_argnames="size")
+def _joined(rows: list[list[jax.Array]], size: Size) -> jax.Array:
+    """The image of this size that rows of blocks begin with."""
+    whole = jnp.concatenate([jnp.concatenate(blocks, 1) for blocks in rows])
+    return whole[: size[0], : size[1]]
 
 
 def _even_tile(length: int, largest: int, halo: int) -> int:
@@ -109,7 +127,7 @@ def kept_size(size: Size, layout: Layout) -> Size:
 
 
 @partial(jax.jit, static_argnames=("size", "layout"))
-def _joined_planes(tiles: list[list[list[jax.Array]]], size: Size, layout: Layout) -> Planes:
-    """The planes of the image that these strips of tiles make up."""
-    rows = [jnp.concatenate([jnp.concatenate(strips) for strips in row], 1) for row in tiles]
-    return from_rgb(jnp.concatenate(rows)[: size[0], : size[1]], layout)
+def _joined_planes(tiles: list[list[jax.Array]], size: Size, layout: Layout) -> Planes:
+    """The planes of the image that these tiles make up."""
+    rgb = jnp.concatenate([jnp.concatenate(row, 1) for row in tiles])
+    return from_rgb(rgb[: size[0], : size[1]], layout)

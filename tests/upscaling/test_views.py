@@ -83,21 +83,27 @@ def test_a_view_encodes_only_the_tiles_it_shows(tiled, image):
 
 
 @pytest.mark.parametrize("model", ["tiled", "direct"])
-def test_a_small_view_needs_only_a_part_of_its_tile(model, request, image, monkeypatch):
+def test_blocks_are_rendered_from_what_they_see(model, request, image, monkeypatch):
+    """The same within rounding as from the whole field, at corners and where tiles meet."""
     engine = request.getfixturevalue(model).engine
     prepared = Prepared(engine, image, fields={})
-    places = [(90, 150, 20, 30), (0, 0, 12, 20), (170, 270, 18, 30)]
-    monkeypatch.setattr(engine, "crops", ())
-    expected = [prepared.render_view(*place, 4.0) for place in places]
-    cropped, crop = [], engine.crop
-    monkeypatch.setattr(engine, "crop", lambda *args: cropped.append(args) or crop(*args))
-    monkeypatch.setattr(engine, "crops", (24, 32))
-    for place, view in zip(places, expected, strict=True):
-        difference = prepared.render_view(*place, 4.0).astype(int) - view
-        assert np.abs(difference).max() <= 1
-    assert len(cropped) >= 3
-    corners, sides = [args[1] for args in cropped], {args[2] for args in cropped}
-    assert (0, 0) in corners and len(set(corners)) >= 3 and sides <= {24, 32}
+    sides, part = [], engine.part
+    monkeypatch.setattr(engine, "part", lambda *args: sides.append(args[3]) or part(*args))
+    for scale, side in ((2.0, 48), (4.0, 32)):
+        expected_side = engine.part_side(engine.block, (scale, scale))
+        parted = prepared.render(scale)
+        assert set(sides) == {expected_side} and expected_side <= side
+        sides.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "parts", ())
+            whole = prepared.render(scale)
+        assert not sides
+        assert np.abs(parted.astype(int) - whole).max() <= 1
+
+
+def test_a_block_that_sees_more_than_any_part_is_rendered_from_the_whole_field(tiled):
+    assert tiled.engine.part_side(128, (1.0, 1.0)) == 144
+    assert tiled.engine.part_side(512, (1.0, 4.0)) is None
 
 
 @pytest.mark.parametrize(

@@ -165,16 +165,18 @@ def test_rgb_films(upscale, tmp_path):
     assert clips.read(tmp_path / "out.mp4")[0].colorspace == clips.BT709
 
 
-def test_tiles_and_strips_change_nothing(engine, monkeypatch):
+def test_tiles_blocks_and_strips_change_nothing(engine, monkeypatch):
     layout = Layout(8, 1, 1, False, clips.BT709)
     rgb = clips.frames(1, 48, 64)[0].astype(np.float32) / 255
     planes = tuple(map(np.asarray, from_rgb(rgb, layout)))
     whole = frame_upscaling.FrameUpscaler(engine, (48, 64), (115, 153), layout, layout)(planes)
-    monkeypatch.setattr(frame_upscaling, "_CPU_PIXELS", 153 * 10)
-    cut = Engine(tiny_model.params(), tiny_model.CONFIG, tile=40)
-    tiled = frame_upscaling.FrameUpscaler(cut, (48, 64), (115, 153), layout, layout)(planes)
-    for a, b in zip(whole, tiled, strict=True):
-        assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 1
+    cut = Engine(tiny_model.params(), tiny_model.CONFIG, tile=40, block=64)
+    for parts in (cut.parts, ()):  # as on a CPU, in blocks; as on an accelerator, in strips
+        monkeypatch.setattr(cut, "parts", parts)
+        monkeypatch.setattr(frame_upscaling, "_PIXELS", 153 * 10)
+        tiled = frame_upscaling.FrameUpscaler(cut, (48, 64), (115, 153), layout, layout)(planes)
+        for a, b in zip(whole, tiled, strict=True):
+            assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 1
 
 
 def test_several_frames_compile_once(engine):
