@@ -47,14 +47,19 @@ def test_kernels_equal_plain_jax(count, channels, radius, normalized, rows, monk
     parameters, positions = planes(count, channels, normalized), grid(6, 130)
     static = {"radius": radius, "normalized": normalized}
     plain = partial(splatting._by_rows, **static)
-    expected, pull_back = jax.vjp(jax.jit(lambda p: plain(p, *positions)), parameters)
+
+    @jax.jit
+    def expect(parameters, gradient):
+        field, pull_back = jax.vjp(lambda p: plain(p, *positions), parameters)
+        return field, *pull_back(gradient)
+
     field, log_sum = pallas_splatting.forward(parameters, *positions, **static, interpret=INTERPRET)
-    np.testing.assert_allclose(field, expected, rtol=1e-5, atol=1e-6)
     gradient = jax.random.normal(jax.random.key(1), field.shape)
+    expected, theirs = expect(parameters, gradient)
+    np.testing.assert_allclose(field, expected, rtol=1e-5, atol=1e-6)
     ours = pallas_splatting.backward(
         parameters, *positions, field, log_sum, gradient, **static, interpret=INTERPRET
     )
-    (theirs,) = pull_back(gradient)
     if not normalized:  # the constant 0, of which nobody wants the gradient
         ours, theirs = (g.at[:, :, 5].set(0.0) for g in (ours, theirs))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -115,11 +115,14 @@ def test_gradients_of_the_grid_by_its_positions(normalized):
     chex.assert_trees_all_close(ours, oracle, rtol=1e-3, atol=1e-4)
     assert jnp.abs(ours[1]).min() > 1e-3 and jnp.abs(ours[2]).min() > 1e-3
     # By one of the axes alone, and of one image in a batch.
-    alone = jax.grad(lambda xs: jnp.sum(weight * grid(random_field(), ys, xs, FOOTPRINT)))(xs)
+    field = random_field()
+
+    def total(ys, xs):
+        return jnp.sum(weight * grid(field, ys, xs, FOOTPRINT))
+
+    alone = jax.jit(jax.grad(total, 1))(ys, xs)
     chex.assert_trees_all_close(alone, ours[2], rtol=1e-4, atol=1e-5)
-    batched = jax.vmap(
-        jax.grad(lambda ys: jnp.sum(weight * grid(random_field(), ys, xs, FOOTPRINT)))
-    )(jnp.stack([ys, ys + 0.1]))
+    batched = jax.jit(jax.vmap(jax.grad(total), (0, None)))(jnp.stack([ys, ys + 0.1]), xs)
     chex.assert_trees_all_close(batched[0], ours[1], rtol=1e-4, atol=1e-5)
 
 
