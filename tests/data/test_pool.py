@@ -3,6 +3,8 @@
 import errno
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -209,3 +211,18 @@ def test_a_broken_image_is_named_once_and_without_the_decoders_words(tmp_path):
         f"1 image cannot be read: {path} (it is in no known format); remove or replace them, or "
         "set skip_bad_images=True"
     )
+
+
+@pytest.mark.processes
+def test_a_pool_on_disk_needs_little_memory(tmp_path):
+    """A process may take 450 MB more; 604 MB of tiles are cut, stored and read, or refused."""
+
+    def run(place):
+        script = Path(__file__).with_name("little_memory.py")
+        line = [sys.executable, script, tmp_path, place]
+        return subprocess.run(line, text=True, capture_output=True)
+
+    on_disk, in_memory = run("disk"), run("host")
+    assert on_disk.returncode == 0 and "604 MB of tiles" in on_disk.stdout, on_disk
+    assert in_memory.returncode == 1 and "0.6 GB of tiles do not fit" in in_memory.stderr
+    assert "set pool=disk" in in_memory.stderr
