@@ -54,10 +54,10 @@ def main() -> None:
             subprocess.run([*command, "--weights", args.weights], check=True, env=environment)
             seconds, busy = time.perf_counter() - start, _processors() - before
             programs = [file for file in cache.iterdir() if not file.name.endswith("-atime")]
-            size = sum(file.stat().st_size for file in programs) / 1e6
+            size = sum(file.stat().st_size for file in programs) / 1e3
             print(
                 f"cache {state}: {seconds:.0f} s, {busy:.0f} s of processors; "
-                f"{len(programs)} programs of {size:.0f} MB"
+                f"{len(programs)} programs of {size:.0f} kB in all"
             )
 
 

@@ -150,7 +150,10 @@ def _fitting(icc: bytes | None, grey: bool) -> tuple[bytes | None, list[str]]:
     """The profile, if it is one of such pixels, or else a note."""
     if not icc:
         return None, []
-    space = icc[16:20]  # the data color space in the header, ICC.1:2022, 7.2
+    # The header, ICC.1:2022, 7.2: size, signature, data color space.
+    if int.from_bytes(icc[:4]) > len(icc) or icc[36:40] != b"acsp":
+        return None, ["its color profile is left out: it is damaged"]
+    space = icc[16:20]
     if space == (b"GRAY" if grey else b"RGB "):
         return icc, []
     kind = space.decode("ascii", "replace").strip()

@@ -1,4 +1,4 @@
-"""More than 8 bits, for which Pillow has no place but in opaque grey."""
+"""What Pillow has no place for: more than 8 bits, but in opaque grey."""
 
 import struct
 from collections.abc import Callable
@@ -32,11 +32,6 @@ def decode(image: Image.Image, file: IO[bytes]) -> Deep | None:
     found = _DECODERS[image.format](file)
     file.seek(place)
     return found
-
-
-def _png(file: IO[bytes]) -> Deep | None:
-    values = png.decode_16(file)
-    return None if values is None else (values, 65535)
 
 
 def _jpeg2000(file: IO[bytes]) -> Deep | None:
@@ -142,7 +137,7 @@ def _all(file: IO[bytes]) -> bytes:
 
 
 _DECODERS: dict[str, Callable[[IO[bytes]], Deep | None]] = {
-    "PNG": _png,
+    "PNG": png.decode,
     "JPEG2000": _jpeg2000,
     "AVIF": _avif,
     "HEIF": _heif,

@@ -8,13 +8,12 @@ from typing import IO
 
 import imagecodecs
 import numpy as np
-from jaxtyping import UInt16
 
 START = b"\x89PNG\r\n\x1a\n"
 # What may hold an orientation.
 _DESCRIBING = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _GREY, _RGB = 0, 2  # the color types that may have a transparent color
-# The channels of the color types that have 16 bits.
+# The channels of the color types but palettes.
 _CHANNELS = {_GREY: 1, _RGB: 3, 4: 2, 6: 4}
 # First row and column, and the steps between rows and columns, of Adam7's passes.
 _PASSES = (
@@ -37,11 +36,15 @@ def without_pixels(file: IO[bytes]) -> IO[bytes]:
     return io.BytesIO(_png(header, [*describing, (b"IDAT", zlib.compress(b"\0\0"))]))
 
 
-def decode_16(file: IO[bytes]) -> UInt16[np.ndarray, "H W *C"] | None:
-    """The pixels of a PNG with 16 bits, with alpha if a color is transparent; None for others.
+def decode(file: IO[bytes]) -> tuple[np.ndarray, int] | None:
+    """What Pillow gets wrong: 16 bits, and grey of 2 or 4 bits of which one is transparent.
 
-    Only the chunks that they depend on are handed to libpng, which prints what it thinks of the
-    rest; and it prints that it was not told of interlacing.
+    Only the chunks that the pixels depend on are handed to libpng, which prints what it thinks of
+    the rest; and it prints that it was not told of interlacing.
+
+    Returns:
+      [H, W] or [H, W, C] with alpha if a color is transparent, and the number of white; None for
+      any other image.
 
     Raises:
       Exception: whatever imagecodecs, zlib and struct raise for damaged files.
@@ -51,15 +54,20 @@ def decode_16(file: IO[bytes]) -> UInt16[np.ndarray, "H W *C"] | None:
         file.seek(start)
         if kind == b"IHDR":
             header = file.read(length)
-            if header[8] != 16:
+            bits, color_type = header[8:10]
+            if bits != 16 and (bits not in (2, 4) or color_type != _GREY):
                 return None
-        elif kind == b"tRNS" and header[9] in (_GREY, _RGB):
-            transparent = [(kind, file.read(length)[: 2 * _CHANNELS[header[9]]])]
+        elif kind == b"tRNS" and color_type in (_GREY, _RGB):
+            transparent = [(kind, file.read(length)[: 2 * _CHANNELS[color_type]])]
         elif kind == b"IDAT":
+            if bits != 16 and not transparent:
+                return None
             pixels.append(file.read(length))
-    if not header[12]:
-        return imagecodecs.png_decode(_png(header, [*transparent, (b"IDAT", b"".join(pixels))]))
-    return _interlaced(header, transparent, b"".join(pixels))
+    data = b"".join(pixels)
+    if header[12]:
+        return _interlaced(header, transparent, data), 65535 if bits == 16 else 255
+    values = imagecodecs.png_decode(_png(header, [*transparent, (b"IDAT", data)]))
+    return values, 65535 if bits == 16 else 255
 
 
 def is_whole(file: IO[bytes]) -> bool:
@@ -70,12 +78,12 @@ def is_whole(file: IO[bytes]) -> bool:
     return bool(last) and last[0] == b"IEND" and last[1] <= file.seek(0, io.SEEK_END)
 
 
-def _interlaced(header: bytes, transparent: list, pixels: bytes) -> UInt16[np.ndarray, "H W *C"]:
+def _interlaced(header: bytes, transparent: list, pixels: bytes) -> np.ndarray:
     """Adam7: each pass is an image of its own."""
     width, height = struct.unpack(">II", header[:8])
-    channels = _CHANNELS[header[9]]
+    bits = header[8] * _CHANNELS[header[9]]  # of a pixel
     sizes = [(-((y - height) // dy), -((x - width) // dx)) for y, x, dy, dx in _PASSES]
-    lengths = [h * (1 + 2 * channels * w) if w else 0 for h, w in sizes]
+    lengths = [h * (1 + (bits * w + 7) // 8) if w else 0 for h, w in sizes]
     data = zlib.decompressobj().decompress(pixels, sum(lengths))
     result, begin = None, 0
     for (y, x, dy, dx), (h, w), length in zip(_PASSES, sizes, lengths, strict=True):
@@ -85,7 +93,7 @@ def _interlaced(header: bytes, transparent: list, pixels: bytes) -> UInt16[np.nd
         rows = zlib.compress(data[begin : begin + length], 0)
         part = imagecodecs.png_decode(_png(own, [*transparent, (b"IDAT", rows)]))
         if result is None:
-            result = np.empty((height, width, *part.shape[2:]), np.uint16)
+            result = np.empty((height, width, *part.shape[2:]), part.dtype)
         result[y::dy, x::dx] = part
         begin += length
     return result

@@ -86,7 +86,10 @@ def decode(page: TiffPage, count: int, name: str) -> Channels:
         lost = (*lost, f"{dropped} extra channel{plural} not marked as alpha left out")
     values, levels, note = _levels(page, values, name)
     if photometric == PHOTOMETRIC.PALETTE:
-        values, alpha = _looked_up(page, values), None
+        indices, values = values, _looked_up(page, values)
+        if alpha is not None:
+            values = np.dstack([values, np.rint(indices[..., alpha] * (255 / levels))])
+            values, alpha = values.astype(np.uint8), 3
         colors, levels = 3, 255
     lab = photometric in (PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB)
     bits = 32 if levels == 1 and values.dtype.kind == "f" else 16 if levels > 255 else 8

@@ -527,6 +527,25 @@ def test_a_profile_of_other_pixels_is_left_out_with_a_note(tmp_path):
     assert images.read(tmp_path / "a.png").icc == SRGB_PROFILE
 
 
+def test_a_damaged_profile_is_left_out_with_a_note(tmp_path):
+    for profile in (SRGB_PROFILE[:60], SRGB_PROFILE[:-9], b"junk" * 50):
+        Image.fromarray(PHOTO).save(tmp_path / "a.png", icc_profile=profile)
+        picture = images.read(tmp_path / "a.png")
+        assert picture.icc is None and "it is damaged" in picture.notes[0]
+
+
+def test_a_palette_with_alpha():
+    colormap = (320, "H", 768, (TABLE * 257).T.ravel(), True)
+    options = {"photometric": "minisblack", "planarconfig": "contig", "extratags": [colormap]}
+    values = np.dstack([INDICES, bytes8(ALPHA)])
+    content = bytearray(tiff(values, extrasamples=["unassalpha"], **options))
+    place = content.index(struct.pack("<HHI", 262, 3, 1))
+    content[place + 8] = 3  # the tag PhotometricInterpretation: a palette
+    picture = images.read(io.BytesIO(content))
+    np.testing.assert_array_equal(picture.rgb, TABLE[INDICES])
+    np.testing.assert_allclose(picture.alpha, ALPHA[..., 0], atol=0.51 / 255)
+
+
 @pytest.mark.parametrize(("kind", "suffix"), [("HEIF", "heic"), ("JXL", "jxl")])
 def test_optional_formats(tmp_path, kind, suffix):
     package = {"HEIF": "pillow_heif", "JXL": "pillow_jxl"}[kind]

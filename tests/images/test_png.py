@@ -73,6 +73,25 @@ def test_a_transparent_color(channels, interlaced, bits):
     np.testing.assert_array_equal(picture.alpha, 1 - transparent.astype(np.float32))
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_transparent_grey_of_few_bits(interlaced, bits):
+    values = noise(9, 13, 1) & (2**bits - 1)
+    header = struct.pack(">IIBBBBB", 13, 9, bits, 0, 0, 0, interlaced)
+    rows = b""
+    for y, x, dy, dx in ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        for row in values[y::dy, x::dx]:
+            digits = np.unpackbits(row.astype(np.uint8), axis=1)[:, 8 - bits :]
+            rows += b"\0" + np.packbits(digits).tobytes()
+    key = chunk(b"tRNS", struct.pack(">H", values[4, 5, 0]))
+    content = png.START + chunk(b"IHDR", header) + key + chunk(b"IDAT", zlib.compress(rows))
+    picture = images.read(io.BytesIO(content + chunk(b"IEND", b"")))
+    expected = np.broadcast_to(values * (255 // (2**bits - 1)), (9, 13, 3))
+    np.testing.assert_array_equal(picture.rgb, expected)
+    np.testing.assert_array_equal(picture.alpha, values[..., 0] != values[4, 5])
+    assert picture.grey and picture.bits == 8
+
+
 def test_strange_chunks_say_nothing_on_the_terminal(capfd):
     values = noise(8, 9, 3)
     strange = chunk(b"gAMA", b"\0\0\0\0") + chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile"))
@@ -80,7 +99,7 @@ def test_strange_chunks_say_nothing_on_the_terminal(capfd):
     strange += chunk(b"tRNS", bytes(40)) + chunk(b"PLTE", b"abc")
     content = encoded(values, before=strange)
     assert imagecodecs.png_decode(encoded(values)).tolist() == values.tolist()
-    np.testing.assert_array_equal(png.decode_16(io.BytesIO(content))[..., :3], values)
+    np.testing.assert_array_equal(png.decode(io.BytesIO(content))[0][..., :3], values)
     assert capfd.readouterr().err == ""
 
 
