@@ -74,7 +74,8 @@ def load(path: str | os.PathLike) -> Loaded:
     path = Path(path)
     flat, metadata = read_safetensors(path)
     config, facts = _described(metadata, path)
-    flat = {name: array.astype(np.float32) for name, array in flat.items()}
+    with np.errstate(over="ignore"):  # `check` finds what becomes infinite
+        flat = {name: array.astype(np.float32) for name, array in flat.items()}
     groups = {name[:i] for name in flat for i, letter in enumerate(name) if letter == "/"}
     for name in groups & flat.keys():
         raise UserError(f"{path} is damaged ({name} is a tensor and a group of tensors)")

@@ -6,6 +6,7 @@ import jax
 import ml_collections
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 import tiny_model
 from hypothesis import given, settings
@@ -129,6 +130,19 @@ def test_numbers_that_are_not_finite(tmp_path, number):
     weights.save(tmp_path / "w.safetensors", params, tiny_model.CONFIG, {})
     with pytest.raises(UserError, match=r"1 of the 8 numbers of encoder/conv_in/bias are NaN or"):
         loading.resolve(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("number", [np.inf, np.nan, 1e300])
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_numbers_that_are_not_finite_in_any_type(tmp_path, number, dtype):
+    path = tiny_model.save(tmp_path / "w.safetensors")
+    with safetensors.safe_open(path, "np") as file:
+        tensors = {key: file.get_tensor(key).astype(dtype) for key in file.keys()}  # noqa: SIM118
+        with np.errstate(over="ignore"):
+            tensors["encoder/conv_in/bias"][2] = number
+        safetensors.numpy.save_file(tensors, path, file.metadata())
+    with pytest.raises(UserError, match=r"1 of the 8 numbers of encoder/conv_in/bias are NaN or"):
+        loading.resolve(path)
 
 
 def test_a_run_whose_numbers_are_not_finite(tmp_path):
