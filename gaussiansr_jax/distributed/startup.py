@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 import traceback
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 import jax
 from jax._src import distributed  # JAX's store of keys and values has no public name
+from jax._src.clusters import ClusterEnv  # nor has what finds the coordinator
 
 from gaussiansr_jax.distributed import group as groups
 from gaussiansr_jax.distributed.group import Group
@@ -83,6 +85,8 @@ def _initialize(place: Place, timeout: float) -> bool:
     # Under a launcher JAX gives each process one device. That is right for a process per device;
     # a process that is alone on its host takes all.
     devices = [] if place.on_host == 1 or place.coordinator else None
+    if place.index == 0:
+        _check_port(place, timeout)
     try:
         jax.distributed.initialize(
             place.coordinator,
@@ -102,6 +106,28 @@ def _initialize(place: Place, timeout: float) -> bool:
         raise UserError(f"the {place.count or ''} processes cannot start ({first})") from error
     signal.signal(signal.SIGTERM, on_term)
     return True
+
+
+def _check_port(place: Place, timeout: float) -> None:
+    """Checks that process 0 can listen: otherwise JAX crashes, or shares the port with a stranger.
+
+    Raises:
+      UserError: it cannot.
+    """
+    address = place.coordinator
+    if address is None:
+        detect = ClusterEnv.auto_detect_unset_distributed_params
+        address = detect(None, place.count, 0, [], None, round(timeout))[0]
+    port, both = int(address.rsplit(":", 1)[1]), socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"process 0 cannot listen at the coordinator's port {port} ({reason}); end what uses "
+            "it, or choose another port (--coordinator, or JAX_COORDINATOR_PORT for launchers)"
+        ) from error
 
 
 def _connected(timeout: float) -> Group:

@@ -1,6 +1,7 @@
 """The training loop: everything from a config to trained weights in a folder."""
 
 import errno
+from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from gaussiansr_jax.training.optimizer import build_optimizer
 from gaussiansr_jax.training.reporting import Reporter, Window
 from gaussiansr_jax.training.step import Dispatcher, make_step
 from gaussiansr_jax.training.validation import Validator
-from gaussiansr_jax.training.workdir import WEIGHTS, check_same_model, write_config
+from gaussiansr_jax.training.workdir import WEIGHTS, check_same_model, claimed, write_config
 
 
 def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> dict[str, Any]:
@@ -51,7 +52,9 @@ def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> 
     workdir = Path(workdir).expanduser().absolute()
     try:
         with Interruption() as interruption:
-            return Run(config, workdir, interruption, data).run()
+            _check_start(config, workdir)
+            with claimed(workdir) if distributed.current().first else nullcontext():
+                return Run(config, workdir, interruption, data).run()
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -81,7 +84,6 @@ class Run:
         self.config, self.workdir, self.interruption = config, workdir, interruption
         self.group = distributed.current()
         self.devices = jax.local_devices()
-        self._check_start()
         model = models.build(config.model.to_dict())
         params = initialization.init_params(model, config.seed, config.lr_size)
         encoder_size = sum(leaf.size for leaf in jax.tree.leaves(params["encoder"]))
@@ -132,21 +134,6 @@ class Run:
             )
             raise SystemExit(0)
         return self.progress["facts"]
-
-    def _check_start(self) -> None:
-        """Checks what can be checked before any image is read: settings, processes, folders."""
-        config = self.config
-        facts = {f"config.{name}": value for name, value in to_json(config).items()}
-        facts |= {"devices of the process": len(self.devices), "jax": jax.__version__}
-        distributed.agree(self.group, "start", facts | {"code": distributed.code_digest()})
-        if config.batch_size % jax.device_count():
-            raise UserError(
-                f"batch_size={config.batch_size} cannot be shared equally by "
-                f"{jax.device_count()} devices; make it a multiple"
-            )
-        distributed.check_shared(self.group, self.workdir)
-        distributed.connect_devices(self.group)
-        check_same_model(self.workdir, to_json(config)["model"])
 
     def _take_up(self, params: Any, optimizer: Any) -> None:
         """Finds the state to resume from, the same in all processes."""
@@ -290,6 +277,22 @@ class Run:
     def _say(self, text: str) -> None:
         if self.group.first:
             print(text, flush=True)
+
+
+def _check_start(config: ConfigDict, workdir: Path) -> None:
+    """Checks what can be checked before any image is read: settings, processes, folders."""
+    group = distributed.current()
+    facts = {f"config.{name}": value for name, value in to_json(config).items()}
+    facts |= {"devices of the process": jax.local_device_count(), "jax": jax.__version__}
+    distributed.agree(group, "start", facts | {"code": distributed.code_digest()})
+    if config.batch_size % jax.device_count():
+        raise UserError(
+            f"batch_size={config.batch_size} cannot be shared equally by "
+            f"{jax.device_count()} devices; make it a multiple"
+        )
+    distributed.check_shared(group, workdir)
+    distributed.connect_devices(group)
+    check_same_model(workdir, to_json(config)["model"])
 
 
 def steps_per_dispatch(config: ConfigDict) -> int:

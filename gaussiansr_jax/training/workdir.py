@@ -1,13 +1,65 @@
 """What lies in the folder of a training run, besides its checkpoints."""
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import atomic_write
 
 CONFIG, FOLDER, WEIGHTS = "config.json", "checkpoints/latest", "model.safetensors"
+LOCK = ".lock"
+PATIENCE = 30.0  # seconds in which an earlier process may end; it may be saving
+
+
+@contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """While this process writes a run, no other may. The system drops the claim of a dead process.
+
+    Args:
+      workdir: created if missing.
+
+    Raises:
+      UserError: another process holds it, or the folder cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = open(workdir / LOCK, "a")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {workdir} ({error.strerror or error}); name another --workdir"
+        ) from error
+    with file:
+        deadline = time.monotonic() + PATIENCE
+        while not _locked(file):
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"another process is training in {workdir}; wait until it ends, or name "
+                    f"another --workdir (if none is, remove {workdir / LOCK})"
+                )
+            time.sleep(0.2)
+        yield
+
+
+def _locked(file: IO) -> bool:
+    """Takes the lock if it is free; file systems without locks are trusted."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def read_config(workdir: Path) -> dict[str, Any] | None:

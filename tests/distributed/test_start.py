@@ -1,5 +1,7 @@
 """Processes that do not fit together end with one sentence each, before any harm is done."""
 
+import socket
+
 import jobs
 import pytest
 
@@ -87,3 +89,10 @@ def test_a_process_that_never_comes(source, tmp_path):
     started = [jobs.start(0, 3, port, tmp_path / "run", source=source, flags=flags)]
     started += [jobs.start(1, 3, port, tmp_path / "run", source=source, flags=flags)]
     ends(started, "did not come together in time", "--num_processes")
+
+
+def test_a_port_in_use(source, tmp_path):
+    with socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        started = jobs.start(0, 2, port, tmp_path / "run", source=source, launcher=jobs.slurm)
+        ends([started], f"cannot listen at the coordinator's port {port}", "JAX_COORDINATOR_PORT")

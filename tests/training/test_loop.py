@@ -20,6 +20,7 @@ from PIL import Image
 from gaussiansr_jax import weights
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.training import loop
+from gaussiansr_jax.training import workdir as files
 from gaussiansr_jax.training.checkpoints import load_best
 from gaussiansr_jax.training.config import to_json
 
@@ -88,6 +89,18 @@ def test_15_and_15_resumed_steps_equal_30(config, whole, tmp_path, monkeypatch):
         assert metrics(tmp_path, name) == metrics(whole, name)
     for a, b in zip(leaves(tmp_path), leaves(whole), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_two_runs_do_not_share_a_folder(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE", 0.3)
+    config.update(steps=1, val_images=0)
+    with (
+        files.claimed(tmp_path),
+        pytest.raises(UserError, match=r"another process is training in .* --workdir"),
+    ):
+        loop.train(config, tmp_path)
+    assert not (tmp_path / "config.json").exists()
+    loop.train(config, tmp_path)
 
 
 def test_a_finished_run_trains_no_further(config, whole):
