@@ -123,7 +123,8 @@ def _check_port(place: Place, timeout: float) -> None:
     try:
         socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else error
         raise UserError(
             f"process 0 cannot listen at the coordinator's port {port} ({reason}); end what uses "
             "it, or choose another port (--coordinator, or JAX_COORDINATOR_PORT for launchers)"
