@@ -1,5 +1,6 @@
 """Shared set-up: eight CPU devices, quick compilation, strict JAX, the optional reference data."""
 
+import gc
 import os
 import time
 from pathlib import Path
@@ -19,6 +20,10 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 settings.register_profile("default", deadline=None, max_examples=15, derandomize=True)
 settings.load_profile("default")
+
+# JAX keeps objects by the million; the garbage collector would spend much time looking at them.
+gc.freeze()
+gc.set_threshold(100_000, 20, 50)
 
 _DAYS_KEPT = 7
 

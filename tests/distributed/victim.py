@@ -71,9 +71,9 @@ elif fault == "connected":
         # Native code's messages go to a file meanwhile.
         return Path("/proc/self/fd/1").read_text().count("[Gloo] Rank")
 
-    def load_data(config):
+    def load_data(*given):
         before.append(connections())
-        return load(config)
+        return load(*given)
 
     def trained(self):
         facts = train(self)
