@@ -240,6 +240,7 @@ class Prepared:
         cell = np.array([[1 / scale_y, 1 / scale_x]], np.float32)
         as_uint8 = self.image.dtype == np.uint8
         side = engine.part_side(self._block, (scale_y, scale_x))
+        most = engine.blocks_at_once if side is None else 1
         for rows, cols in self._windows(grid):
             progress(done / total)
             field = self._field(rows[:2], cols[:2])
@@ -250,7 +251,7 @@ class Prepared:
             places = list(itertools.product(vertical, horizontal))
             while places:
                 # What remains is rendered one by one: two numbers of blocks, two compilations.
-                count = engine.blocks_at_once if len(places) >= engine.blocks_at_once else 1
+                count = most if len(places) >= most else 1
                 some, places = places[:count], places[count:]
                 starts = [(top + y, left + x) for (y, _), (x, _) in some]
                 ys = [engine.positions(self._block, y, scale_y, rows.start) for y, _ in starts]

@@ -52,7 +52,7 @@ def test_padding_and_blocks_change_nothing(upscaler, size):
 def test_several_blocks_in_a_call_change_nothing(upscaler):
     image = tiny_model.photo(23, 37)
     several = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
-    several.engine.blocks_at_once = 3
+    several.engine.blocks_at_once, several.engine.parts = 3, ()  # as on an accelerator
     # 2 x 4 blocks: twice three of them, and two by themselves.
     output = several.upscale(as_float(image), size=(57, 100))
     assert several.engine._render._cache_size() == 2
