@@ -24,6 +24,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from datetime import date
@@ -234,6 +235,7 @@ class Recording:
         # Arguments of each call; a field among them stands as the call that made it.
         self._calls = {"encode": [], "part": [], "at_scale": [], "render": []}
         self._made: dict[int, tuple[str, int]] = {}
+        self._lock = threading.Lock()
         alive: list[Any] = []  # so that no two results have one identity
         for name in self._calls:
             setattr(upscaler.engine, name, partial(self._record, name, alive))
@@ -256,8 +258,7 @@ class Recording:
         made = {("encode", index): field for index, field in enumerate(fields)}
         for name in ("part", "at_scale", "render"):
             for index, (source, *args) in enumerate(self._calls[name]):
-                result = getattr(self._engine, name)(made[source], *args)
-                made[name, index] = result[1] if name == "part" else result
+                made[name, index] = getattr(self._engine, name)(made[source], *args)
         return [made["render", index] for index in range(len(self._calls["render"]))]
 
     def flops(self) -> float:
@@ -267,14 +268,9 @@ class Recording:
         field = jax.eval_shape(self._engine.encode, lr, size)
         once = flops(self._engine.encode, lr, size) * len(self._calls["encode"])
         if self._calls["part"]:
-            side = self._calls["part"][0][3]
-            cut = {1: side, 2: side}
-            field = jax.tree.map(
-                lambda x: x.update(shape=tuple(cut.get(i, n) for i, n in enumerate(x.shape)))
-                if x.ndim > 3
-                else x,
-                field,
-            )
+            _, *args = self._calls["part"][0]
+            zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), field)
+            field = self._engine.part(zeros, *args)
         _, cell = self._calls["at_scale"][0]
         scaled = jax.eval_shape(self._engine.at_scale, field, cell)
         render = partial(self._engine.render, as_uint8=as_uint8)
@@ -282,15 +278,15 @@ class Recording:
         return once + flops(render, scaled, *grid) / len(grid[0]) * blocks
 
     def _record(self, name: str, alive: list[Any], *args: Any) -> Any:
-        result = getattr(type(self._engine), name)(self._engine, *args)
-        made = result[1] if name == "part" else result
-        alive.append(made)
+        made = getattr(type(self._engine), name)(self._engine, *args)
         call = [self._made.get(id(arg), arg) for arg in args]
-        if name != "part":  # on the host
+        if name != "part":  # which is on the host
             call = [jax.device_put(x) if isinstance(x, np.ndarray) else x for x in call]
-        self._calls[name].append(tuple(call))
-        self._made[id(made)] = (name, len(self._calls[name]) - 1)
-        return result
+        with self._lock:  # on CPUs, threads render the blocks
+            alive.append(made)
+            self._calls[name].append(tuple(call))
+            self._made[id(made)] = (name, len(self._calls[name]) - 1)
+        return made
 
 
 def later_scales(options: Options, head: str) -> list[dict]:

@@ -357,25 +357,22 @@ def _by_rows(
     with a one-hot matrix: gathers are slow on CPUs and TPUs, and so are the scatters of their
     gradients. Then each output row reads the 2 radius + 1 LR rows around it.
     """
-    side, (height, count, parameters, width) = 2 * radius + 1, planes.shape
-    # The LR pixels that positions at most one LR pixel apart can see.
-    height, width = (min(n + 2 * radius, len(x) + side) for n, x in ((height, ys), (width, xs)))
-    first = [
-        jnp.minimum(jnp.min(near), n + 2 * radius - seen)
-        for near, n, seen in ((near_y, planes.shape[0], height), (near_x, planes.shape[3], width))
-    ]
-    near_y, near_x = near_y - first[0], near_x - first[1]
-    seen = (jnp.max(near_y) + side <= height) & (jnp.max(near_x) + side <= width)
+    side = 2 * radius + 1
     source = jnp.swapaxes(_padded(planes, radius, normalized), 1, 2)  # [H, P, G, W]
-    source = jax.lax.dynamic_slice(
-        source, (first[0], 0, 0, first[1]), (height, parameters, count, width)
-    )
+    # The LR pixels that positions at most one LR pixel apart can see, and the first of them.
+    height, width = (min(source.shape[axis], len(x) + side) for axis, x in ((0, ys), (3, xs)))
+    top = jnp.minimum(jnp.min(near_y), source.shape[0] - height)
+    left = jnp.minimum(jnp.min(near_x), source.shape[3] - width)
+    near_y, near_x = near_y - top, near_x - left
+    seen = (jnp.max(near_y) + side <= height) & (jnp.max(near_x) + side <= width)
+    parameters, count = source.shape[1:3]
+    source = jax.lax.dynamic_slice(source, (top, 0, 0, left), (height, parameters, count, width))
     window = jnp.add.outer(jnp.arange(side, dtype=jnp.int32), near_x)  # [side, X]
     expand = jax.nn.one_hot(window.ravel(), width, axis=0, dtype=planes.dtype)
     source = jnp.matmul(source.reshape(-1, width), expand, precision=jax.lax.Precision.HIGHEST)
     source = source.reshape(height, parameters, count * side, len(xs))
     step = jnp.arange(side, dtype=jnp.int32) - radius
-    from_x = xs[None] - (first[1] + window - radius).astype(xs.dtype)
+    from_x = xs[None] - (left + window - radius).astype(xs.dtype)
     from_x = jnp.tile(from_x, (count, 1))[None]
     # Without the barriers, XLA computes each exponential once for every sum that it is part of.
     once = jax.lax.optimization_barrier
@@ -385,7 +382,7 @@ def _by_rows(
         y, near = row
         values = jax.lax.dynamic_slice_in_dim(source, near, side)  # [side, P, G side, X]
         center_y, center_x, yy, yx, xx, log_weight = (values[:, i] for i in range(FIRST_VALUE))
-        dy = (y - (first[0] + near + step).astype(y.dtype))[:, None, None] - center_y
+        dy = (y - (top + near + step).astype(y.dtype))[:, None, None] - center_y
         dx = from_x - center_x
         log_weights = once(log_weight - 0.5 * (yy * dy * dy + 2 * yx * dy * dx + xx * dx * dx))
         if normalized:

@@ -132,32 +132,6 @@ class Engine:
         seen = (block + 2 * self.rim - 1) / min(scales) + 2 * self.model.head.field_radius + 2
         return next((side for side in self.parts if side >= seen), None)
 
-    def part(self, field: Any, ys: np.ndarray, xs: np.ndarray, side: int) -> tuple[Size, Any]:
-        """What a block sees of a field.
-
-        Args:
-          field: of `encode`, of one image.
-          ys: `positions` of the block's rows.
-          xs: `positions` of its columns.
-          side: `part_side` of the block.
-
-        Returns:
-          The first row and column of the part, and the part: a field of side × side LR pixels, on
-          the host, zero where `field` has none.
-        """
-        radius = self.model.head.field_radius
-        top, left = corner = tuple(max(math.floor(x[0]) - radius, 0) for x in (ys, xs))
-
-        def cut(x):
-            x = np.asarray(x)
-            if x.ndim < 4:  # the valid size
-                return np.clip(x - np.array(corner, x.dtype), 0, side)
-            x = x[:, top : top + side, left : left + side]
-            missing = [(0, side - n if axis in (1, 2) else 0) for axis, n in enumerate(x.shape)]
-            return np.pad(x, missing)
-
-        return corner, jax.tree.map(cut, field)
-
     @_in_32_bits
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:
         """What all blocks of an output whose pixels are `cell` [1, 2] LR pixels have in common."""
@@ -213,6 +187,49 @@ class Engine:
           as_uint8: uint8 in place of float32 in [0, 1].
         """
         return self._render(self._rendering_params, field, ys, xs, cell, as_uint8=as_uint8)
+
+    def render_part(
+        self,
+        field: Any,
+        ys: np.ndarray,
+        xs: np.ndarray,
+        side: int,
+        cell: np.ndarray,
+        as_uint8: bool,
+    ) -> jax.Array:
+        """`render` of one block, [1, Y, X, 3], from the part of the field that it sees.
+
+        Args:
+          field: of `encode`, of one image.
+          ys: `positions` [Y] of the block's rows.
+          xs: `positions` [X] of its columns.
+          side: `part_side` of the block.
+          cell: as for `render`, and so is `as_uint8`.
+        """
+        radius = self.model.head.field_radius
+        top, left = (max(math.floor(x[0]) - radius, 0) for x in (ys, xs))
+        part = self.at_scale(self.part(field, (top, left), side), cell)
+        return self.render(part, (ys - top)[None], (xs - left)[None], cell, as_uint8)
+
+    def part(self, field: Any, corner: Size, side: int) -> Any:
+        """`side` × `side` LR pixels of a field, on the host; zero where the field has none.
+
+        Args:
+          field: of `encode`, of one image.
+          corner: first row and column.
+          side: height and width.
+        """
+        top, left = corner
+
+        def cut(x):
+            x = np.asarray(x)
+            if x.ndim < 4:  # the valid size
+                return np.clip(x - np.array(corner, x.dtype), 0, side)
+            x = x[:, top : top + side, left : left + side]
+            missing = [(0, side - n if axis in (1, 2) else 0) for axis, n in enumerate(x.shape)]
+            return np.pad(x, missing)
+
+        return jax.tree.map(cut, field)
 
     @_in_32_bits
     def render_whole(

@@ -258,13 +258,11 @@ class Prepared:
                 xs = [engine.positions(self._block, x, scale_x, cols.start) for _, x in starts]
                 progress(done / total)
                 if side is None:
-                    scaled = field
+                    place = (np.stack(ys), np.stack(xs), cell, as_uint8)
+                    yield some, partial(engine.render, field, *place)
                 else:
-                    corner, part = engine.part(field, ys[0], xs[0], side)
-                    ys, xs = [ys[0] - corner[0]], [xs[0] - corner[1]]
-                    scaled = engine.at_scale(part, cell)
-                place = (np.stack(ys), np.stack(xs), cell, as_uint8)
-                yield some, partial(engine.render, scaled, *place)
+                    place = (ys[0], xs[0], side, cell, as_uint8)
+                    yield some, partial(engine.render_part, field, *place)
                 done += sum((y1 - y0) * (x1 - x0) for (y0, y1), (x0, x1) in some)
 
     def _windows(self, grid: Grid) -> list[tuple[tiling.Window, tiling.Window]]:

@@ -83,23 +83,22 @@ class FrameUpscaler:
         height, width = row.out_stop - row.out_start, col.out_stop - col.out_start
         side = engine.part_side(engine.block, (down.scale, right.scale))
         if side is None:
-            scaled = engine.at_scale(field, cell)
+            field = engine.at_scale(field, cell)
             # Strips of one height, so that one program serves all; the last one is cut.
-            strip, block = -(-height // -(-height * width // _PIXELS)), width
+            rows_at_once, cols_at_once = -(-height // -(-height * width // _PIXELS)), width
         else:
-            strip = block = engine.block
+            rows_at_once = cols_at_once = engine.block
         rows = []
-        for first in range(0, height, strip):
-            ys = engine.positions(strip, row.out_start + first, down.scale, row.start)
+        for first in range(0, height, rows_at_once):
+            ys = engine.positions(rows_at_once, row.out_start + first, down.scale, row.start)
             blocks = []
-            for left in range(0, width, block):
-                xs = engine.positions(block, col.out_start + left, right.scale, col.start)
-                corner = (0, 0)
-                if side is not None:
-                    corner, part = engine.part(field, ys, xs, side)
-                    scaled = engine.at_scale(part, cell)
-                grid = (ys - corner[0])[None], (xs - corner[1])[None]
-                blocks.append(engine.render(scaled, *grid, cell, as_uint8=False)[0])
+            for left in range(0, width, cols_at_once):
+                xs = engine.positions(cols_at_once, col.out_start + left, right.scale, col.start)
+                if side is None:
+                    rgb_of_block = engine.render(field, ys[None], xs[None], cell, as_uint8=False)
+                else:
+                    rgb_of_block = engine.render_part(field, ys, xs, side, cell, as_uint8=False)
+                blocks.append(rgb_of_block[0])
             rows.append(blocks)
         return _joined(rows, (height, width))
 

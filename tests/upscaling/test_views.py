@@ -30,6 +30,12 @@ def direct():
 
 
 @pytest.fixture(scope="module")
+def liif():
+    config = {"encoder": DIRECT["encoder"], "head": {"name": "liif", "hidden": 8}}
+    return gsr.Upscaler(tiny_model.init(config), config, tile=40, block=32)
+
+
+@pytest.fixture(scope="module")
 def image():
     return tiny_model.photo(47, 75)
 
@@ -82,13 +88,13 @@ def test_a_view_encodes_only_the_tiles_it_shows(tiled, image):
     assert len(fields) == 2
 
 
-@pytest.mark.parametrize("model", ["tiled", "direct"])
+@pytest.mark.parametrize("model", ["tiled", "direct", "liif"])
 def test_blocks_are_rendered_from_what_they_see(model, request, image, monkeypatch):
     """The same within rounding as from the whole field, at corners and where tiles meet."""
     engine = request.getfixturevalue(model).engine
     prepared = Prepared(engine, image, fields={})
     sides, part = [], engine.part
-    monkeypatch.setattr(engine, "part", lambda *args: sides.append(args[3]) or part(*args))
+    monkeypatch.setattr(engine, "part", lambda *args: sides.append(args[2]) or part(*args))
     for scale, side in ((2.0, 48), (4.0, 32)):
         expected_side = engine.part_side(engine.block, (scale, scale))
         parted = prepared.render(scale)
@@ -157,11 +163,9 @@ def test_gaussians_are_those_of_the_field(model, request, image):
     np.testing.assert_allclose(found.center - pixel, whole.offset[part], atol=1e-4)
 
 
-def test_models_without_gaussians_say_so(image):
-    config = {"encoder": DIRECT["encoder"], "head": {"name": "liif", "hidden": 8}}
-    upscaler = gsr.Upscaler(tiny_model.init(config), config)
+def test_models_without_gaussians_say_so(liif, image):
     with pytest.raises(UserError, match="no Gaussians"):
-        placed_gaussians(Prepared(upscaler.engine, image), 0, 0, 4, 4)
+        placed_gaussians(Prepared(liif.engine, image), 0, 0, 4, 4)
 
 
 @pytest.mark.parametrize("target", [{"size": (110, 170)}, {"scale": 2.3}, {"scale": (1.7, 2.6)}])
