@@ -151,21 +151,26 @@ def test_training_does_not_pay_for_gradients_by_positions(monkeypatch):
 
 
 @pytest.mark.parametrize("start", [-0.4, 1.3, WIDTH - 2.2])
-def test_part_of_a_wide_field(start):
-    # The grid sees fewer columns than there are.
-    wide = jax.tree.map(lambda v: jnp.concatenate([v, v[:, ::-1]], 1), random_field())
-    ys, xs = jnp.array([0.2, 0.9]), start + 0.7 * jnp.arange(3.0)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_part_of_a_long_field(axis, start):
+    # Along one axis the grid sees fewer LR pixels than there are.
+    long = jax.tree.map(lambda v: jnp.concatenate([v, jnp.flip(v, axis)], axis), random_field())
+    short_axis, long_axis = jnp.array([0.2, 0.9]), start + 0.7 * jnp.arange(3.0)
+    ys, xs = (long_axis, short_axis) if axis == 0 else (short_axis, long_axis)
     for normalized in (False, True):
-        queries = grid_queries(ys, xs).reshape(-1, 2)
-        expected = splatting.splat(wide, queries, FOOTPRINT, 1, normalized).reshape(2, 3, 3)
-        field = splatting.splat_grid(wide, ys, xs, FOOTPRINT, 1, normalized)
+        queries = grid_queries(ys, xs)
+        expected = splatting.splat(long, queries.reshape(-1, 2), FOOTPRINT, 1, normalized)
+        field = splatting.splat_grid(long, ys, xs, FOOTPRINT, 1, normalized)
+        expected = expected.reshape(*queries.shape[:2], 3)
         np.testing.assert_allclose(field, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("xs", [[0.0, 9.0], [9.0, 0.0]])
-def test_a_grid_with_too_large_steps_is_not_wrong_silently(xs):
-    wide = jax.tree.map(lambda v: jnp.concatenate([v, v], 1), random_field())
-    field = splatting.splat_grid(wide, jnp.zeros(1), jnp.array(xs), FOOTPRINT, 1)
+@pytest.mark.parametrize("steps", [[0.0, 9.0], [9.0, 0.0]])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_grid_with_too_large_steps_is_not_wrong_silently(axis, steps):
+    long = jax.tree.map(lambda v: jnp.concatenate([v, v], axis), random_field())
+    grid = jnp.zeros(1), jnp.array(steps)
+    field = splatting.splat_grid(long, *(grid[::-1] if axis == 0 else grid), FOOTPRINT, 1)
     assert np.isnan(field).all()
 
 
