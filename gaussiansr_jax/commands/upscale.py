@@ -20,8 +20,7 @@ from gaussiansr_jax.distributed import parse_share
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.files import refuse_existing
 from gaussiansr_jax.images import Picture
-from gaussiansr_jax.upscaling.arguments import requested_size
-from gaussiansr_jax.upscaling.prepared import check_memory
+from gaussiansr_jax.upscaling.arguments import check_memory, requested_size
 from gaussiansr_jax.weights import DEFAULT_WEIGHTS
 
 HELP = "Enlarge images, folders of images or films by any factor."

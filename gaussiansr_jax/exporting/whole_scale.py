@@ -1,10 +1,9 @@
 """A model at one whole-number scale, in operations that every exchange format has.
 
-At a whole scale s the s² output pixels of an LR pixel lie at the same places within it, whichever
-pixel it is. What depends on positions alone then becomes a constant, a window becomes shifted
-copies of the array, and no index is computed: there are only convolutions, products, elementwise
-functions, slices and reshapes, for any height and width. The result is that of `upscale` at that
-scale.
+At a whole scale s the s² output pixels of an LR pixel lie at the same places within every LR pixel.
+What depends on positions alone then becomes a constant, a window becomes shifted copies of the
+array, and no index is computed: there are only convolutions, products, elementwise functions,
+slices and reshapes, for any height and width. The result is that of `upscale` at that scale.
 """
 
 from collections.abc import Callable
@@ -56,7 +55,8 @@ def enlarger(params: Any, config: dict, scale: int) -> Callable[[Image], Image]:
 
     def whole(model: models.SuperResolver, rgb: Image) -> Image:
         lr = 2 * rgb - 1
-        field = model.head.make_field(HeadInput(model.encoder(lr), lr, None))
+        size = jnp.zeros((rgb.shape[0], 2), jnp.int32)  # not read: nothing is padded here
+        field = model.head.make_field(HeadInput(model.encoder(lr), lr, size))
         return jnp.clip(0.5 * render(model.head, field, int(scale)) + 0.5, 0, 1)
 
     return lambda rgb: model.apply({"params": params}, rgb, method=whole)
@@ -145,7 +145,7 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _surrounded(x: Array, radius: int, value: Array | None = None) -> Array:
-    """`x` [B, H, W, …] with pixels of that value, or zero, around it."""
+    """`x` [B, H, W, …] with `radius` pixels of a value (default zero) around it."""
     around = [(0, 0), (radius, radius), (radius, radius)] + [(0, 0)] * (x.ndim - 3)
     padded = jnp.pad(x, around)
     if value is None:
@@ -155,7 +155,7 @@ def _surrounded(x: Array, radius: int, value: Array | None = None) -> Array:
 
 
 def _shifted(x: Array, radius: int, dy: int, dx: int) -> Array:
-    """What `_surrounded` returned, as seen from the pixels: that of the one (dy, dx) away."""
+    """At each pixel the value of the pixel (dy, dx) away, from what `_surrounded` returned."""
     rows = _sliced(x, 1, radius + dy, dy - radius or None)
     return _sliced(rows, 2, radius + dx, dx - radius or None)
 
@@ -178,7 +178,7 @@ def _along(x: Array, weights: Float[np.ndarray, "scale taps"], axis: int) -> Arr
     first, last = _sliced(x, axis, 0, 1), _sliced(x, axis, -1, None)
     clamped = jnp.concatenate([first] * half + [x] + [last] * half, axis)
     scale = len(weights)
-    # Of each channel by itself: one input, and an output for each place.
+    # A grouped convolution: each channel is one input, with an output for each place.
     kernel = np.tile(np.expand_dims(weights.T, (1, 2) if axis == 1 else (0, 2)), channels)
     y = jax.lax.conv_general_dilated(
         clamped,

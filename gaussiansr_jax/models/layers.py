@@ -1,8 +1,8 @@
 """Layers on the LR grid that give a padded image exactly the features of the unpadded one.
 
 A module that takes padded images calls `zero_beyond` after each convolution that a later 3×3
-convolution reads. That convolution then finds the zeros of its own padding right outside the valid
-part. Values farther out are never used.
+convolution reads. That convolution then finds zeros right outside the valid part, as in its own
+padding at the border of an unpadded image. Values farther out are never used.
 """
 
 import flax.linen as nn
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-# Valid sizes (height, width), or which pixels are valid.
+# What of padded images is valid: their sizes (height, width), or a mask of their pixels.
 Valid = Int[Array, "batch 2"] | Bool[Array, "batch height width 1"]
 
 
@@ -34,13 +34,13 @@ def zero_beyond(
 ) -> Float[Array, "batch height width channels"]:
     """Zeros in the row below and the column right of each valid size; `x` itself without sizes.
 
-    That is all that a 3×3 convolution of valid pixels reads of the padding, and writing these few
-    in place is faster than going through the whole array.
+    A 3×3 convolution at valid pixels reads nothing else of the padding. Writing these few in place
+    is faster than masking the whole array.
 
     Args:
       x: features.
-      valid: valid sizes; or a mask, where several images lie in one array, at least one pixel
-        apart, and then everything else becomes zero.
+      valid: the valid sizes; or, where several images lie in one array at least one pixel apart, a
+        mask of their pixels: then everything else becomes zero.
     """
     if valid is None:
         return x
@@ -90,12 +90,12 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], size: Valid | None
+        self, x: Float[Array, "batch height width channels"], valid: Valid | None
     ) -> Float[Array, "batch height width channels"]:
-        """The block's output."""
+        """The block's output; `valid` as for `zero_beyond`."""
         y = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_0")(x)
-        y = zero_beyond(nn.relu(y), size)
+        y = zero_beyond(nn.relu(y), valid)
         # Small at first, so that the features do not grow from block to block.
         small = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
         y = nn.Conv(self.channels, (3, 3), dtype=self.dtype, kernel_init=small, name="conv_1")(y)
-        return zero_beyond(x + y * jnp.asarray(self.res_scale, y.dtype), size)
+        return zero_beyond(x + y * jnp.asarray(self.res_scale, y.dtype), valid)

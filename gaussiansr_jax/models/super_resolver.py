@@ -39,11 +39,11 @@ class SuperResolver(nn.Module):
 
     @property
     def pointwise(self) -> bool:
-        """Whether each output pixel is computed by itself, without its neighbors on the grid."""
+        """Whether no output pixel depends on its neighbors on the grid."""
         return self.head.pointwise
 
     def rendering_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of the parameters that are needed to evaluate what `encode` returned."""
+        """The parameters that are needed to evaluate what `encode` returned."""
         head = params["head"]
         names = head if self.head.rendering_names is None else self.head.rendering_names
         return {"head": {name: head[name] for name in names if name in head}}
@@ -60,7 +60,7 @@ class SuperResolver(nn.Module):
     def encode(
         self,
         lr: Float[Array, "batch height width 3"],
-        size: Valid | None = None,
+        valid: Valid | None = None,
         train: bool = False,
         temperature: ArrayLike = 1.0,
         noise: Float[Array, "batch height width kernels"] | None = None,
@@ -69,10 +69,10 @@ class SuperResolver(nn.Module):
 
         Args:
           lr: RGB in [0, 1].
-          size: valid (height, width) from the top left corner of each image, where they are padded;
-            the result is that of the unpadded images. Or a mask [B, H, W, 1] of the valid pixels,
-            where several images lie in one array, at least one pixel apart; the result at their
-            pixels is that of each by itself. Default: everything is valid.
+          valid: for padded images the valid (height, width) of each, from its top left corner; the
+            result there is that of the unpadded images. Where several images lie in one array, at
+            least one pixel apart, a mask [B, H, W, 1] of their pixels; the result at these is that
+            of each image alone. By default everything is valid.
           train: whether the head's selection is random; then an rng "gumbel" is needed.
           temperature: of the Gumbel-softmax, in training.
           noise: Gumbel noise for the selection, in place of random noise.
@@ -80,15 +80,16 @@ class SuperResolver(nn.Module):
         Returns:
           The head's field, a pytree.
         """
-        padded, mask = size, None
-        lr = 2 * lr - 1
-        packed = padded is not None and padded.ndim == 4
-        if padded is None or packed:
+        lr, mask = 2 * lr - 1, None
+        packed = valid is not None and valid.ndim == 4
+        if valid is None or packed:
             size = jnp.broadcast_to(jnp.asarray(lr.shape[1:3], jnp.int32), (lr.shape[0], 2))
-        if padded is not None:
-            mask = padded if packed else validity_mask(lr.shape, size)
+        else:
+            size = valid
+        if valid is not None:
+            mask = valid if packed else validity_mask(lr.shape, size)
             lr = jnp.where(mask, lr, 0.0)
-        features = self.encoder(lr, padded)
+        features = self.encoder(lr, valid)
         inputs = HeadInput(features, lr, size, mask, train, temperature, noise, packed)
         return self.head.make_field(inputs)
 
@@ -120,10 +121,10 @@ class SuperResolver(nn.Module):
 
         Args:
           field: what `encode` returned.
-          ys: rows, rising by `cell`, or in patches that do so.
+          ys: rows, ascending in steps of `cell`; with `patch`, within each patch.
           xs: columns, likewise.
           cell: size of an output pixel (y, x) in LR pixels, 1 / scale.
-          patch: side of the patches; by default all is one.
+          patch: side of the patches that rows and columns consist of; by default all is one patch.
         """
         return self.render_at_scale(self.at_scale(field, cell), ys, xs, cell, patch)
 

@@ -8,7 +8,7 @@ import io
 import math
 import zipfile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,8 +32,9 @@ DTYPES = {
 _AGAIN = "the file is damaged; download it again"
 
 
+@runtime_checkable
 class Source(Protocol):
-    """Where the numbers of a file lie."""
+    """A file that holds storages."""
 
     path: Path
 
@@ -41,7 +42,7 @@ class Source(Protocol):
         """The numbers of a storage.
 
         Raises:
-          UserError: it is missing, or has not `length` numbers.
+          UserError: it is missing, or does not have `length` numbers.
         """
         ...
 

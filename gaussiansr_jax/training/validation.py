@@ -119,7 +119,7 @@ class Validator:
         cell = jnp.full((count, 2), 1 / scale)
 
         def predict(module: SuperResolver, lr: Float[Array, "B L L 3"]) -> Array:
-            field = module.encode(lr, size=jnp.full((count, 2), valid))
+            field = module.encode(lr, jnp.full((count, 2), valid))
             return module.render(field, ys, ys, cell)
 
         return self._model.apply({"params": self._layout.unravel(ema)}, lr, method=predict)

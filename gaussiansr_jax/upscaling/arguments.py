@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.memory import available_bytes
 from gaussiansr_jax.ops import coordinates
 from gaussiansr_jax.upscaling.tiling import Axis
 
@@ -72,7 +73,11 @@ def check_side(name: str, side: Any) -> int | None:
 
 
 def requested_size(lr_size: Size, scale: Scale | None, size: Size | None) -> Size:
-    """The output size; raises `UserError` unless exactly one argument is given, and it is sane."""
+    """The output size (height, width) that `scale` or `size` asks for.
+
+    Raises:
+      UserError: both or neither is given, or the scale is not from 1 to `MAX_SCALE`.
+    """
     if (scale is None) == (size is None):
         raise UserError("give either scale or size")
     scale, size = as_scale(scale), as_size(size)
@@ -111,7 +116,7 @@ def requested_view(
     scale, size = as_scale(scale), as_size(size)
     whole, slack = requested_size(lr_size, scale, size), 0
     if size is None:
-        # Of an output that is not rounded the pixels at its borders may lie half outside.
+        # The output's size is not rounded: pixels at its borders may lie partly outside.
         slack, scales = 1, _per_axis(scale)
         whole = tuple(lr * s for lr, s in zip(lr_size, scales, strict=True))
     else:
@@ -137,6 +142,20 @@ def requested_view(
                 f"inside an output of {whole[1]:g}x{whole[0]:g}"
             )
     return tuple(axis._replace(count=int(axis.count)) for axis in axes)
+
+
+def check_memory(shape: tuple[int, ...], bytes_per_value: int) -> None:
+    """Checks that the host can hold an output [h, w, C].
+
+    Raises:
+      UserError: it cannot.
+    """
+    needed, free = math.prod(shape) * bytes_per_value, available_bytes()
+    if free is not None and needed > free:
+        raise UserError(
+            f"an output of {shape[1]}x{shape[0]} needs {needed / 2**30:.1f} GiB of memory, "
+            f"{free / 2**30:.1f} GiB are free; choose a smaller scale or crop the image"
+        )
 
 
 def _per_axis(scale: Scale) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +16,27 @@ from gaussiansr_jax.ops import splatting
 from gaussiansr_jax.upscaling import tiling
 from gaussiansr_jax.upscaling.arguments import Size, check_side
 
-# Sides of the largest tile and of the smallest padded image in LR pixels and of a rendered block in
-# output pixels, and the blocks of one call. An accelerator needs large ones to be busy, and several
-# in a call, or it waits for the host; it compiles long, and pads small images within a millisecond.
-# On a CPU small blocks waste less at the border of small images.
-_CPU_TILE, _CPU_PADDED, _CPU_BLOCK, _CPU_BLOCKS = 512, 32, 128, 1
-_CPU_PARTS = (32, 48, 80, 144)
-_ACCELERATOR_TILE, _ACCELERATOR_PADDED, _ACCELERATOR_BLOCK, _ACCELERATOR_BLOCKS = 768, 256, 512, 4
+
+class _Sizes(NamedTuple):
+    """Sizes that suit a kind of device; see the attributes of `Engine`."""
+
+    tile: int
+    smallest: int
+    block: int
+    blocks_at_once: int
+    parts: tuple[int, ...]
+
+
+# Small blocks waste less work at the borders of small images. A CPU goes through all of the field
+# that it is given, so it is given parts.
+_CPU = _Sizes(tile=512, smallest=32, block=128, blocks_at_once=1, parts=(32, 48, 80, 144))
+# Large blocks, and several in a call, keep an accelerator busy. Compiling takes long there, and
+# padding costs little, so images are padded to few sizes. It reads only what it needs of a field.
+_ACCELERATOR = _Sizes(tile=768, smallest=256, block=512, blocks_at_once=4, parts=())
 
 
 def _in_32_bits(method: Callable) -> Callable:
-    """Whatever JAX_ENABLE_X64 says of the caller's own computations: models have 32 bits."""
+    """Turns 64-bit numbers off in a method: a caller may have turned them on for other work."""
 
     @wraps(method)
     def wrapped(*args, **options):
@@ -47,9 +57,10 @@ class Engine:
       smallest: side of the smallest padded image in LR pixels.
       block: side of a rendered block in output pixels.
       blocks_at_once: blocks of one call.
-      parts: sides in LR pixels of the parts of a field that blocks are rendered from (`part`); few,
-        so that few programs serve images of any size. Empty: from the whole field.
-      packs: whether small images are better encoded several at once (`sheets`).
+      parts: sides in LR pixels of the parts of a field that blocks are rendered from (`part`). They
+        are few, so that few programs serve images of any size. If empty, blocks are rendered from
+        the whole field.
+      packs: whether encoding several small images at once (`sheets`) is faster.
     """
 
     def __init__(
@@ -63,16 +74,15 @@ class Engine:
     ):
         """Puts the weights on the device; arguments as for `Upscaler`."""
         backend = _backend()
-        self.on_cpu = cpu = backend == "cpu"
+        self.on_cpu = backend == "cpu"
+        sizes = _CPU if self.on_cpu else _ACCELERATOR
         self.config = {**config, "dtype": dtype} if dtype else config
-        self.tile = check_side("tile", tile) or (_CPU_TILE if cpu else _ACCELERATOR_TILE)
-        self.smallest = min(self.tile, _CPU_PADDED if cpu else _ACCELERATOR_PADDED)
-        self.block = check_side("block", block) or (_CPU_BLOCK if cpu else _ACCELERATOR_BLOCK)
-        self.blocks_at_once = _CPU_BLOCKS if cpu else _ACCELERATOR_BLOCKS
-        # A GPU reads what a block needs from the whole field; a CPU works through all it is given.
-        self.parts = _CPU_PARTS if cpu else ()
+        self.tile = check_side("tile", tile) or sizes.tile
+        self.smallest = min(self.tile, sizes.smallest)
+        self.block = check_side("block", block) or sizes.block
+        self.blocks_at_once, self.parts = sizes.blocks_at_once, sizes.parts
         self.model = models.build(self.config)
-        self.packs = cpu and self.model.tileable
+        self.packs = self.on_cpu and self.model.tileable
         self._cudnn_layout = backend == "gpu"
         self._rendering_params = jax.device_put(self.model.rendering_params(params))
         encoding = (
@@ -90,8 +100,8 @@ class Engine:
 
     @property
     def halo(self) -> int:
-        """LR pixels that a tile must have around its own."""
-        # One more: which LR pixel is nearest may be rounded otherwise on the device.
+        """LR pixels by which a tile must reach beyond the outputs that are taken from it."""
+        # One more than the model sees: the device may round to another nearest LR pixel.
         return self.model.receptive_radius + 1
 
     @_in_32_bits
@@ -106,10 +116,10 @@ class Engine:
 
     @_in_32_bits
     def cut(self, sheet: Any, corner: Size, size: Size, side: int) -> Any:
-        """The field of one image, as `encode` has it.
+        """The field of one image out of a sheet, as `encode` would give it.
 
         Args:
-          sheet: of `encode_sheet`; the last pixel belongs to no image.
+          sheet: what `encode_sheet` returned; its last pixel belongs to no image.
           corner: the image's first row and column.
           size: its height and width.
           side: height and width that it is padded to.
@@ -123,7 +133,7 @@ class Engine:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
 
     def part_side(self, block: int, scales: tuple[float, float]) -> int | None:
-        """Side of the part of a field that any block of an output needs, None for all of it.
+        """Side of the part of a field that any block of an output needs; None: the whole field.
 
         Args:
           block: side of the block in output pixels.
@@ -134,12 +144,12 @@ class Engine:
 
     @_in_32_bits
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:
-        """What all blocks of an output whose pixels are `cell` [1, 2] LR pixels have in common."""
+        """The scaled field that all blocks of an output share; `cell` [1, 2] is a pixel's size."""
         return self._at_scale(self._rendering_params, field, cell)
 
     @_in_32_bits
     def gaussians(self, field: Any, corner: Size, size: Size) -> splatting.Gaussians:
-        """The Gaussians of some LR pixels of the one image in `field`, without their values.
+        """The Gaussians of some LR pixels of the one image in `field`; `value` is the opacity.
 
         Args:
           field: what `encode` returned.
@@ -157,18 +167,21 @@ class Engine:
     def rim(self) -> int:
         """Output pixels around a block that are rendered and thrown away.
 
-        A head that looks at an output's neighbors can only guess those beyond its grid.
+        A head that is not `pointwise` reads each output's neighbors; the outermost ones lack some.
         """
         return 0 if self.model.pointwise else 1
 
     def positions(self, block: int, first: int, scale: float, start: int) -> np.ndarray:
-        """Positions along one axis of what `render` computes for the block from output `first`.
+        """Positions of the outputs that `render` computes for one block, along one axis.
 
         Args:
           block: side of the block in output pixels.
           first: first output pixel of the block.
           scale: output pixels per LR pixel.
           start: first LR pixel of the encoded piece.
+
+        Returns:
+          [block + 2 rim] float32, in LR pixels from `start`.
         """
         positions = tiling.positions(block + 2 * self.rim, scale, first - self.rim)
         return (positions - start).astype(np.float32)
@@ -180,11 +193,11 @@ class Engine:
         """Blocks [N, Y, X, 3] of output, on the device.
 
         Args:
-          field: of `at_scale`, of one image.
+          field: what `at_scale` returned for one image.
           ys: `positions` [N, …] of the rows of each block.
           xs: `positions` [N, …] of the columns.
           cell: size of an output pixel [1, 2], in LR pixels.
-          as_uint8: uint8 in place of float32 in [0, 1].
+          as_uint8: whether the result is uint8 and not float32 in [0, 1].
         """
         return self._render(self._rendering_params, field, ys, xs, cell, as_uint8=as_uint8)
 
@@ -200,7 +213,7 @@ class Engine:
         """`render` of one block, [1, Y, X, 3], from the part of the field that it sees.
 
         Args:
-          field: of `encode`, of one image.
+          field: what `encode` returned for one image.
           ys: `positions` [Y] of the block's rows.
           xs: `positions` [X] of its columns.
           side: `part_side` of the block.
@@ -215,7 +228,7 @@ class Engine:
         """`side` × `side` LR pixels of a field, on the host; zero where the field has none.
 
         Args:
-          field: of `encode`, of one image.
+          field: what `encode` returned for one image.
           corner: first row and column.
           side: height and width.
         """
@@ -258,7 +271,7 @@ class Engine:
             start = (0, *corner, *([0] * (leaf.ndim - 3)))
             shape = (1, side, side, *leaf.shape[3:])
             part = jax.lax.dynamic_slice(jnp.pad(leaf, widths), start, shape)
-            # Beyond the image it is as in the padding of `encode`: no neighbor may be seen.
+            # Outside of the image there is the field of an empty pixel, not of a neighboring image.
             where = inside.reshape(1, side, side, *([1] * (leaf.ndim - 3)))
             return jnp.where(where, part, leaf[:, -1:, -1:])
 
@@ -302,7 +315,7 @@ def _backend() -> str:
     """
     try:
         return jax.default_backend()
-    # JAX raises the second one where the first was raised before.
+    # At a second try JAX raises an AssertionError.
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"JAX cannot use the platform {jax.config.jax_platforms!r}; leave JAX_PLATFORMS out or "
@@ -311,15 +324,15 @@ def _backend() -> str:
 
 
 def _in_cudnn_layout(params: weights.Params, dtype: DTypeLike) -> weights.Params:
-    """The parameters as cuDNN takes them, kernels [O, H, W, I] and biases in the computing type.
+    """The parameters as cuDNN takes them: kernels [O, H, W, I], and biases, in the computing type.
 
-    Otherwise each of them would be converted, in a launch of its own, at each call. Only parameters
-    of convolutions change; all those that `prepare` uses compute in that type.
+    Without this, each call would convert each of them in a separate kernel launch. Only the
+    parameters of convolutions change; all those that `encode` uses compute in that type.
     """
     if "kernel" in params and params["kernel"].ndim == 4:
-        turned = np.moveaxis(np.asarray(params["kernel"], dtype), 3, 0)
+        kernel = np.moveaxis(np.asarray(params["kernel"], dtype), 3, 0)
         rest = {name: np.asarray(x, dtype) for name, x in params.items()}
-        return {**rest, "kernel": np.ascontiguousarray(turned)}
+        return {**rest, "kernel": np.ascontiguousarray(kernel)}
     return {k: _in_cudnn_layout(v, dtype) if isinstance(v, dict) else v for k, v in params.items()}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from gaussiansr_jax.upscaling import arguments
 from gaussiansr_jax.upscaling.arguments import Scale, Size
 from gaussiansr_jax.upscaling.engine import Engine
-from gaussiansr_jax.upscaling.prepared import KEPT_FIELD_BYTES, Prepared, check_memory
+from gaussiansr_jax.upscaling.prepared import KEPT_FIELD_BYTES, Prepared
 
 
 class Reflection(NamedTuple):
@@ -27,16 +27,16 @@ class Reflection(NamedTuple):
 
     def of(self, image: np.ndarray) -> np.ndarray:
         """The reflected image [H, W, C] or [W, H, C]."""
-        turned = image.swapaxes(0, 1) if self.transposed else image
-        return turned[:: self.rows, :: self.columns]
+        image = image.swapaxes(0, 1) if self.transposed else image
+        return image[:: self.rows, :: self.columns]
 
-    def back(self, image: np.ndarray) -> np.ndarray:
-        """The image that was reflected."""
-        turned = image[:: self.rows, :: self.columns]
-        return turned.swapaxes(0, 1) if self.transposed else turned
+    def undone(self, image: np.ndarray) -> np.ndarray:
+        """The image before the reflection."""
+        image = image[:: self.rows, :: self.columns]
+        return image.swapaxes(0, 1) if self.transposed else image
 
-    def along(self, value: Any) -> Any:
-        """What (vertical, horizontal) is for the reflected image; anything else as it is."""
+    def of_pair(self, value: Any) -> Any:
+        """A pair (vertical, horizontal) in the reflected image's order; anything else unchanged."""
         return value[::-1] if self.transposed and isinstance(value, tuple) else value
 
 
@@ -44,7 +44,7 @@ REFLECTIONS = [Reflection(*each) for each in itertools.product((False, True), (1
 
 
 class Ensemble:
-    """As `Prepared`, with eight times the work for a better result."""
+    """As `Prepared`; the result is the mean over eight reflections, for eight times the work."""
 
     def __init__(self, engine: Engine, image: Any):
         """Checks the image; encodes nothing yet."""
@@ -67,11 +67,11 @@ class Ensemble:
         scale, size = arguments.as_scale(scale), arguments.as_size(size)
         shape = (*arguments.requested_size(self._lr_size, scale, size), 3)
         # The sum, one member, and the rounded result.
-        check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)
+        arguments.check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)
         return self._mean(
             shape,
             lambda reflection, member: member.render(
-                reflection.along(scale), size=reflection.along(size)
+                reflection.of_pair(scale), size=reflection.of_pair(size)
             ),
         )
 
@@ -89,22 +89,22 @@ class Ensemble:
         scale, size = arguments.as_scale(scale), arguments.as_size(size)
         view = arguments.requested_view(self._lr_size, (top, left), (height, width), scale, size)
         shape = (view[0].count, view[1].count, 3)
-        check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)
+        arguments.check_memory(shape, 2 * np.float32().nbytes + self._as_uint8)
         whole = size or tuple(lr * axis.scale for lr, axis in zip(self._lr_size, view, strict=True))
-        # Of each axis where the view begins, and where if the order along it is reversed.
+        # Where the view begins along each axis, in the given order (1) and in reverse (-1).
         begins = tuple(
             {1: axis.first, -1: length - axis.first - axis.count}
             for length, axis in zip(whole, view, strict=True)
         )
 
         def render(reflection: Reflection, member: Prepared) -> np.ndarray:
-            rows, columns = reflection.along(begins)
+            rows, columns = reflection.of_pair(begins)
             return member.render_view(
                 rows[reflection.rows],
                 columns[reflection.columns],
-                *reflection.along(shape[:2]),
-                reflection.along(scale),
-                size=reflection.along(size),
+                *reflection.of_pair(shape[:2]),
+                reflection.of_pair(scale),
+                size=reflection.of_pair(size),
             )
 
         return self._mean(shape, render)
@@ -114,10 +114,10 @@ class Ensemble:
         shape: tuple[int, int, int],
         render: Callable[[Reflection, Prepared], np.ndarray],
     ) -> np.ndarray:
-        """The mean over the reflections, turned back, of the image's kind."""
+        """The mean over the reflections, each undone; uint8 or float32, as the image."""
         mean = np.zeros(shape, np.float32)
         for reflection, member in self._members:
-            mean += reflection.back(render(reflection, member))
+            mean += reflection.undone(render(reflection, member))
         mean /= len(self._members)
         if not self._as_uint8:
             return mean

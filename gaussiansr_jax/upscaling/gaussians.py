@@ -9,7 +9,8 @@ from gaussiansr_jax.ops import splatting
 from gaussiansr_jax.upscaling import tiling
 from gaussiansr_jax.upscaling.prepared import Prepared, TileOfView
 
-# Pieces of so many LR pixels are fetched from the device: few sizes, few compilations.
+# Side in LR pixels of the smallest piece that is fetched from the device. Sizes are rounded up, so
+# that few programs are compiled.
 _SMALLEST_PIECE = 16
 
 
@@ -35,7 +36,7 @@ def placed_gaussians(
     """The Gaussians that a rectangle of LR pixels carries.
 
     Args:
-      prepared: the image; what is not encoded yet, is.
+      prepared: the image; tiles that are not encoded yet are encoded now.
       top: first LR row.
       left: first LR column.
       height: number of rows.
@@ -62,7 +63,7 @@ def placed_gaussians(
 
 
 def _fetched(prepared: Prepared, part: TileOfView, corner: tuple[int, int]) -> splatting.Gaussians:
-    """The Gaussians of a part of a tile that begins at `corner` of the tile, on the host."""
+    """The Gaussians of a part of a tile, on the host; `corner` is its first pixel in the tile."""
     field = prepared.encode_tile(part.tile)
     padded = prepared.padded_size(part.tile)
     size = tuple(

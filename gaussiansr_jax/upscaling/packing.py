@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-Size = tuple[int, int]
+from gaussiansr_jax.upscaling.arguments import Size
 
-# Pixels between two images, and at the far borders. A convolution of 3×3 finds the same zeros
-# there as beyond the border of a single image.
+# Pixels between two images, and at the bottom and right borders. A 3×3 convolution finds the same
+# zeros there as beyond the border of a single image.
 GAP = 1
 
 
@@ -32,10 +32,11 @@ class _Shelf:
 
 
 def pack(sizes: Sequence[Size], side: int) -> list[Place]:
-    """Places images (height, width) in as few sheets of `side` × `side` as is easily done.
+    """Places images (height, width) in few sheets of `side` × `side`.
 
-    The tallest first, in shelves, each in the first shelf that has room (Coffman, Garey, Johnson
-    and Tarjan, "Performance bounds for level-oriented two-dimensional packing algorithms", 1980).
+    First-fit decreasing height: the tallest images first, each on the first shelf that has room
+    (Coffman, Garey, Johnson and Tarjan, "Performance bounds for level-oriented two-dimensional
+    packing algorithms", 1980).
     Each image has `GAP` free pixels below and to its right.
 
     Examples:

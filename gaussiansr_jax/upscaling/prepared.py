@@ -1,12 +1,7 @@
 """One image on its way through a model: encoded in tiles, rendered in blocks."""
 
 import itertools
-import math
-import os
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,29 +9,22 @@ import jax
 import numpy as np
 
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.memory import available_bytes, is_out_of_memory
+from gaussiansr_jax.memory import is_out_of_memory
 from gaussiansr_jax.upscaling import arguments, tiling
 from gaussiansr_jax.upscaling.arguments import Grid, Scale, Size
+from gaussiansr_jax.upscaling.assembling import Call, Place, assemble
 from gaussiansr_jax.upscaling.engine import Engine
 from gaussiansr_jax.upscaling.tiling import Axis
 
-# Encoded tiles that are kept for the next scale, in all.
+# The most device memory that an image's encoded tiles take between two renderings.
 KEPT_FIELD_BYTES = 2**31
-# Calls under way: the device may compute the next blocks while threads of the host copy the last.
-# The threads stay: starting them takes as long as copying a photograph.
-_IN_FLIGHT = 4
-_COPYING = ThreadPoolExecutor(_IN_FLIGHT, "copying")
-# A CPU renders a block on each core at once: most of the work on a block is one core's.
-_CORES_IN_FLIGHT = min(_IN_FLIGHT, os.cpu_count() or 1)
 _Span = tuple[int, int]  # first LR pixel and number of LR pixels along an axis
-# First output row and the one after the last, and likewise the columns.
-_Place = tuple[tuple[int, int], tuple[int, int]]
-# Told the part of the output that is done, 0 to 1; what it raises stops the work.
+# Takes the part of the output that is done, 0 to 1; if it raises, the work stops.
 Progress = Callable[[float], None]
 
 
 class Tile(NamedTuple):
-    """A piece of the image that is encoded by itself.
+    """A piece of the image that is encoded in one call.
 
     Attributes:
       rows: its first LR row and the number of its rows.
@@ -77,14 +65,14 @@ class Prepared:
         Args:
           engine: the model.
           image: as `Upscaler.upscale` takes it.
-          kept_bytes: of device memory, what `encode` keeps at most.
-          fields: where encoded tiles are kept as they come, such as a cache that several images
-            share and that forgets some of them; by default only `encode` keeps any.
+          kept_bytes: the most device memory that `encode` keeps.
+          fields: keeps every tile that is encoded; it may be a cache that several images share and
+            that drops tiles. By default only `encode` keeps tiles.
         """
         self.image = arguments.check_image(image)
         self._kept_bytes = kept_bytes
         self.engine = engine
-        # Smaller after memory ran out, for this image alone.
+        # They shrink when memory runs out, for this image alone.
         self._tile, self._block = engine.tile, engine.block
         self._fields = {} if fields is None else fields
         self._keep = fields is not None
@@ -108,13 +96,13 @@ class Prepared:
           scale: as for `Upscaler.upscale`, and so are `size`, the result and the errors.
           size: in place of `scale`.
           progress: called before each piece of work with the part of the output that is done, from
-            0 to 1; what it raises stops the work.
+            0 to 1; if it raises, the work stops.
         """
         lr_size = self.image.shape[:2]
         uniform = arguments.as_scale(scale)
         uniform = None if isinstance(uniform, tuple) else uniform
         size = arguments.requested_size(lr_size, scale, size)
-        check_memory((*size, 3), self.image.itemsize)
+        arguments.check_memory((*size, 3), self.image.itemsize)
         if not self.engine.model.tileable:
             return self._retry(partial(self._render_whole, size, uniform))
         axes = zip(lr_size, size, strict=True)
@@ -155,7 +143,7 @@ class Prepared:
             `render`.
         """
         grid = self._grid(top, left, height, width, scale, size)
-        check_memory((height, width, 3), self.image.itemsize)
+        arguments.check_memory((height, width, 3), self.image.itemsize)
         return self._retry(partial(self._render, grid, progress or _silent))
 
     def view_tiles(
@@ -182,7 +170,7 @@ class Prepared:
         ]
 
     def encode_tile(self, tile: Tile) -> Any:
-        """The encoded tile, once it is computed, from or for `fields`."""
+        """The encoded tile, from `fields` if it is kept there; waits until it is computed."""
         return self._retry(lambda: jax.block_until_ready(self._field(*tile)))
 
     def has(self, tile: Tile) -> bool:
@@ -190,7 +178,7 @@ class Prepared:
         return tile in self._fields
 
     def padded_size(self, tile: Tile) -> Size:
-        """Height and width of the array that stands for the tile on the device."""
+        """Height and width of the padded array that holds the tile on the device."""
         lengths = (tile.rows[1], tile.cols[1])
         return tuple(tiling.bucket(n, self.engine.smallest, self._tile) for n in lengths)
 
@@ -203,27 +191,7 @@ class Prepared:
     def _render(self, grid: Grid, progress: Progress) -> np.ndarray:
         rows, cols = grid
         out = np.empty((rows.count, cols.count, 3), self.image.dtype)
-        on_cpu, pending = self.engine.on_cpu, deque()
-        most = _CORES_IN_FLIGHT if on_cpu else _IN_FLIGHT
-        # Each rendering on a CPU has threads of its own, so that none waits for another's blocks.
-        name = threading.current_thread().name
-        pool = ThreadPoolExecutor(most, f"{name}-rendering") if on_cpu else _COPYING
-        try:
-            for places, render in self._blocks(grid, progress):
-                if on_cpu:
-                    pending.append(pool.submit(_render_and_store, out, places, render))
-                else:
-                    values = render()
-                    values.copy_to_host_async()
-                    pending.append(pool.submit(_store, out, places, values))
-                if len(pending) >= most:
-                    pending.popleft().result()
-            for copied in pending:
-                copied.result()
-        finally:
-            wait(pending)  # after an error, they hold memory of the device
-            if on_cpu:
-                pool.shutdown()
+        assemble(out, self._calls(grid, progress), self.engine.on_cpu)
         progress(1.0)
         return out
 
@@ -233,8 +201,8 @@ class Prepared:
         as_uint8 = self.image.dtype == np.uint8
         return np.array(self.engine.render_whole(field, size, scale, as_uint8))
 
-    def _blocks(self, grid: Grid, progress: Progress) -> Iterator[tuple[list[_Place], jax.Array]]:
-        """Places of a few blocks in the output, and their values on the device."""
+    def _calls(self, grid: Grid, progress: Progress) -> Iterator[Call]:
+        """A few blocks of the output at once: their places, and what renders them."""
         engine, done, total = self.engine, 0, grid[0].count * grid[1].count
         (scale_y, top, _), (scale_x, left, _) = grid
         cell = np.array([[1 / scale_y, 1 / scale_x]], np.float32)
@@ -248,22 +216,22 @@ class Prepared:
                 field = engine.at_scale(field, cell)
             vertical = tiling.blocks(rows.out_start, rows.out_stop, self._block)
             horizontal = tiling.blocks(cols.out_start, cols.out_stop, self._block)
-            places = list(itertools.product(vertical, horizontal))
+            places = [Place(*y, *x) for y, x in itertools.product(vertical, horizontal)]
             while places:
-                # What remains is rendered one by one: two numbers of blocks, two compilations.
+                # The remainder is rendered one by one, so that only two programs are compiled.
                 count = most if len(places) >= most else 1
                 some, places = places[:count], places[count:]
-                starts = [(top + y, left + x) for (y, _), (x, _) in some]
+                starts = [(top + place.top, left + place.left) for place in some]
                 ys = [engine.positions(self._block, y, scale_y, rows.start) for y, _ in starts]
                 xs = [engine.positions(self._block, x, scale_x, cols.start) for _, x in starts]
                 progress(done / total)
                 if side is None:
-                    place = (np.stack(ys), np.stack(xs), cell, as_uint8)
-                    yield some, partial(engine.render, field, *place)
+                    grids = (np.stack(ys), np.stack(xs), cell, as_uint8)
+                    yield some, partial(engine.render, field, *grids)
                 else:
-                    place = (ys[0], xs[0], side, cell, as_uint8)
-                    yield some, partial(engine.render_part, field, *place)
-                done += sum((y1 - y0) * (x1 - x0) for (y0, y1), (x0, x1) in some)
+                    grids = (ys[0], xs[0], side, cell, as_uint8)
+                    yield some, partial(engine.render_part, field, *grids)
+                done += sum((p.bottom - p.top) * (p.right - p.left) for p in some)
 
     def _windows(self, grid: Grid) -> list[tuple[tiling.Window, tiling.Window]]:
         engine, (height, width) = self.engine, self.image.shape[:2]
@@ -282,7 +250,7 @@ class Prepared:
         return field
 
     def _piece(self, rows: _Span, cols: _Span) -> tuple[np.ndarray, np.ndarray | None]:
-        """Pixels [1, H, W, 3] of a piece, padded to its bucket, and its size [1, 2]."""
+        """Pixels [1, H, W, 3] of a piece, padded, and its size [1, 2]; None if it is not padded."""
         lr = self.image[rows[0] : sum(rows), cols[0] : sum(cols)]
         engine = self.engine
         if not engine.model.tileable:
@@ -304,7 +272,7 @@ class Prepared:
                 jax.block_until_ready(self._field(*piece))
 
     def _retry(self, work: Callable[[], Any]) -> Any:
-        """Runs `work`; where memory runs out, twice again with smaller pieces."""
+        """Runs `work`; if memory runs out, again with smaller pieces, at most twice."""
         engine = self.engine
         for _ in range(3):
             try:
@@ -327,30 +295,4 @@ class Prepared:
 
 
 def _silent(_: float) -> None:
-    """Nobody wants to know the progress."""
-
-
-def check_memory(shape: tuple[int, ...], bytes_per_value: int) -> None:
-    """Checks that the host can hold an output [h, w, C].
-
-    Raises:
-      UserError: it cannot.
-    """
-    needed, free = math.prod(shape) * bytes_per_value, available_bytes()
-    if free is not None and needed > free:
-        raise UserError(
-            f"an output of {shape[1]}x{shape[0]} needs {needed / 2**30:.1f} GiB of memory, "
-            f"{free / 2**30:.1f} GiB are free; choose a smaller scale or crop the image"
-        )
-
-
-def _render_and_store(
-    out: np.ndarray, places: list[_Place], render: Callable[[], jax.Array]
-) -> None:
-    _store(out, places, render())
-
-
-def _store(out: np.ndarray, places: list[_Place], values: jax.Array) -> None:
-    blocks = zip(places, np.asarray(values), strict=True)
-    for ((top, bottom), (left, right)), block in blocks:
-        out[top:bottom, left:right] = block[: bottom - top, : right - left]
+    """The progress that nobody asked for."""

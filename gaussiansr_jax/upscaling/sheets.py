@@ -1,6 +1,7 @@
 """Small images encoded several at once: one compiled program for all their sizes.
 
-Padding each image to one of few sizes costs half of the work, and each of the sizes a compilation.
+The alternative, padding each image to one of a few sizes, spends half of the work on padding, and
+each size is compiled once.
 """
 
 from collections.abc import Sequence
@@ -13,11 +14,11 @@ from gaussiansr_jax.upscaling.arguments import Size, check_image
 from gaussiansr_jax.upscaling.engine import Engine
 from gaussiansr_jax.upscaling.prepared import Prepared, Tile
 
-# Sides in LR pixels: of a sheet, of the largest image that goes there, and what the height of a
-# sheet and the padded sides of images are multiples of.
+# In LR pixels: the width and the largest height of a sheet, and the longest side of its images.
 SHEET, LARGEST = 640, 320
-_STEP, _IMAGE_STEP = 128, 64
-# The part of a sheet that must be images: about what padding them one by one leaves of the work.
+# Heights of sheets, and sides of the fields that are cut out of them, are multiples of these.
+_SHEET_STEP, _IMAGE_STEP = 128, 64
+# A sheet is worthwhile if images cover this share of it. Below, padding each image is as fast.
 _FILLED = 0.6
 
 
@@ -34,7 +35,7 @@ def group(sizes: Sequence[Size]) -> list[list[int]]:
 
 
 def worthwhile(sizes: Sequence[Size]) -> bool:
-    """Whether a group of images fills its sheet so far that one by one would not be quicker."""
+    """Whether a group of images fills its sheet so well that encoding it at once is faster."""
     return sum(h * w for h, w in sizes) >= _FILLED * SHEET * _height(
         sizes, packing.pack(sizes, SHEET)
     )
@@ -75,4 +76,4 @@ class Sheet:
 def _height(sizes: Sequence[Size], places: Sequence[packing.Place]) -> int:
     """Rows of a sheet; at least the last one belongs to no image."""
     ends = [place.top + height for place, (height, _) in zip(places, sizes, strict=True)]
-    return tiling.multiple(max(ends) + packing.GAP, _STEP)
+    return tiling.multiple(max(ends) + packing.GAP, _SHEET_STEP)

@@ -1,4 +1,4 @@
-"""How a large image is cut so that the pieces give exactly what the whole would.
+"""How a large image is cut into pieces that together give exactly the result of the whole.
 
 Everything here is host arithmetic on lengths along one axis.
 """
@@ -10,8 +10,8 @@ import numpy as np
 
 from gaussiansr_jax.errors import UserError
 
-# Pieces begin at multiples of this. Fast convolutions compute several outputs at once, and round
-# otherwise where an image begins in the middle of such a group.
+# Pieces begin at multiples of this. Fast convolutions compute groups of outputs, and round
+# differently in a piece that begins inside of such a group.
 _ALIGNMENT = 8
 
 
@@ -77,8 +77,8 @@ def positions(count: int, scale: float, first: float = 0) -> np.ndarray:
     """Positions in LR pixels of the `count` output pixels from `first`, [count] float64.
 
     As `coordinates.grid_positions`, (Y + 0.5) / scale - 0.5, but rounded to multiples of 2^-14, so
-    that float32 holds them exactly within any piece of up to 1024 pixels. Otherwise they would be
-    rounded in each tile in another way, and the tiles would differ by more than their arithmetic.
+    that float32 holds them exactly within any piece of up to 1024 pixels. Otherwise float32 would
+    round the same position differently in each tile.
     """
     exact = (first + np.arange(count) + 0.5) / scale - 0.5
     return np.rint(exact * 2**14) / 2**14
@@ -87,9 +87,9 @@ def positions(count: int, scale: float, first: float = 0) -> np.ndarray:
 def windows(length: int, wanted: Axis, tile: int, halo: int) -> list[Window]:
     """Cuts an axis into overlapping pieces of at most `tile` LR pixels.
 
-    Each output pixel belongs to the one piece that has `halo` LR pixels, or the true border, on
-    either side of its nearest LR pixel. Only true borders count as borders. Where the pieces begin
-    does not depend on what is wanted of the output; pieces that nothing is wanted of are left out.
+    Each output pixel is taken from one piece, in which `halo` LR pixels, or the image's border, lie
+    on either side of its nearest LR pixel. Where the pieces begin does not depend on `wanted`;
+    pieces that hold no wanted output are left out.
 
     Args:
       length: LR pixels of the axis.
@@ -112,7 +112,7 @@ def windows(length: int, wanted: Axis, tile: int, halo: int) -> list[Window]:
     even = (i * (length - tile) / (count - 1) for i in range(count))
     starts = [math.ceil(start / _ALIGNMENT) * _ALIGNMENT for start in even]
     nearest = np.floor(positions(wanted.count, wanted.scale, wanted.first) + 0.5)
-    # A piece's own pixels begin one halo after its start: the piece before still has one there.
+    # From one halo after its start on, outputs are taken from the next piece.
     cuts = np.searchsorted(nearest, [start + halo for start in starts[1:]])
     edges = [0, *(int(cut) for cut in cuts), wanted.count]
     pieces = zip(starts, edges[:-1], edges[1:], strict=True)

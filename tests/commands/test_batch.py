@@ -13,7 +13,7 @@ from gaussiansr_jax import UserError, __main__, errors, images
 from gaussiansr_jax.commands.helpers import progress
 from gaussiansr_jax.commands.helpers.target import Target, parse
 from gaussiansr_jax.images.metadata import Metadata
-from gaussiansr_jax.upscaling import prepared, sheets
+from gaussiansr_jax.upscaling import arguments, sheets
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +254,7 @@ def test_floats_and_16_bits_go_through(run, tmp_path):
 
 def test_memory_counts_the_write(run, photos, tmp_path, monkeypatch):
     # The result alone would fit.
-    monkeypatch.setattr(prepared, "available_bytes", lambda: 32 * 40 * 3 + 1)
+    monkeypatch.setattr(arguments, "available_bytes", lambda: 32 * 40 * 3 + 1)
     with pytest.raises(UserError, match="an output of 40x32 needs"):
         run(photos / "a.png", "--output", tmp_path / "b.png", "--scale", "2")
 
@@ -277,7 +277,7 @@ def test_log_files_get_a_line_now_and_then(monkeypatch, capsys):
 
 
 def test_small_images_are_encoded_together(run, tmp_path, monkeypatch, capsys):
-    for name, value in {"SHEET": 96, "LARGEST": 48, "_STEP": 32, "_IMAGE_STEP": 16}.items():
+    for name, value in {"SHEET": 96, "LARGEST": 48, "_SHEET_STEP": 32, "_IMAGE_STEP": 16}.items():
         monkeypatch.setattr(sheets, name, value)
     folder, expected = tmp_path / "in", {}
     folder.mkdir()

@@ -172,7 +172,7 @@ def test_what_the_raster_cannot_do(model):
         model.apply(variables, field, jnp.zeros((2, 3)), jnp.zeros((2, 3)), cell, method="render")
     with pytest.raises(UserError, match="padded"):
         size = jnp.full((2, 2), 9, jnp.int32)
-        model.apply(variables, lr, size, method="encode")
+        model.apply(variables, jnp.asarray(lr), size, method="encode")
     with pytest.raises(UserError, match="at scale 2, not"):
         model.apply(variables, field, (20, 22), 2.0, method="render_whole")
     with pytest.raises(UserError, match="unknown splatting 'x'; choose from field, official"):

@@ -41,7 +41,7 @@ def test_images_lie_apart_and_inside(sizes, side):
 @pytest.mark.parametrize("head", HEADS, ids=lambda h: f"{h['name']}-{h.get('bank', 0)}")
 def test_a_sheet_changes_nothing(monkeypatch, head, encoder):
     monkeypatch.setattr(sheets, "SHEET", 96)
-    monkeypatch.setattr(sheets, "_STEP", 32)
+    monkeypatch.setattr(sheets, "_SHEET_STEP", 32)
     monkeypatch.setattr(sheets, "_IMAGE_STEP", 16)
     config = {**tiny_model.CONFIG, "head": head, "encoder": encoder}
     upscaler = gsr.Upscaler(tiny_model.init(config), config, block=32)

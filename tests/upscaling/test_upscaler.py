@@ -8,8 +8,8 @@ import tiny_model
 
 import gaussiansr_jax as gsr
 from gaussiansr_jax import UserError, models
-from gaussiansr_jax.upscaling import prepared as prepared_module
-from gaussiansr_jax.upscaling import tiling
+from gaussiansr_jax.upscaling import arguments, assembling, tiling
+from gaussiansr_jax.upscaling.prepared import Prepared
 
 DIRECT = {"name": "direct", "grid": 1, "trunk_channels": 8, "trunk_blocks": 1}
 
@@ -62,7 +62,7 @@ def test_several_blocks_in_a_call_change_nothing(upscaler):
 def test_tiles_change_nothing(upscaler):
     image = tiny_model.photo(40, 75)
     tiled = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=32, block=32)
-    tiles = prepared_module.Prepared(tiled.engine, image).view_tiles(0, 0, 92, 173, 2.3)
+    tiles = Prepared(tiled.engine, image).view_tiles(0, 0, 92, 173, 2.3)
     assert len(tiles) > 4
     whole = upscaler.upscale(as_float(image), scale=2.3)
     np.testing.assert_allclose(tiled.upscale(as_float(image), scale=2.3), whole, atol=1e-5)
@@ -130,7 +130,7 @@ def test_self_ensemble_needs_memory_for_the_sum(monkeypatch):
     ensemble = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, self_ensemble=True)
     plain = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
     image = tiny_model.photo(20, 24)
-    monkeypatch.setattr(prepared_module, "available_bytes", lambda: 40 * 48 * 3 * 8)
+    monkeypatch.setattr(arguments, "available_bytes", lambda: 40 * 48 * 3 * 8)
     assert plain.upscale(image, 2).shape == (40, 48, 3)
     with pytest.raises(UserError, match="an output of 48x40 needs"):
         ensemble.upscale(image, 2)
@@ -138,7 +138,7 @@ def test_self_ensemble_needs_memory_for_the_sum(monkeypatch):
 
 def test_an_error_waits_for_what_is_being_copied(upscaler, monkeypatch):
     """What was rendered before it holds memory that smaller pieces will need."""
-    store, render, done = prepared_module._store, upscaler.engine.render, []
+    store, render, done = assembling._store, upscaler.engine.render, []
 
     def slow(*args):
         time.sleep(0.2)
@@ -153,7 +153,7 @@ def test_an_error_waits_for_what_is_being_copied(upscaler, monkeypatch):
             raise ValueError("third")
         return render(*args)
 
-    monkeypatch.setattr(prepared_module, "_store", slow)
+    monkeypatch.setattr(assembling, "_store", slow)
     monkeypatch.setattr(upscaler.engine, "render", third_fails)
     with pytest.raises(ValueError, match="third"):
         upscaler.upscale(tiny_model.photo(23, 37), size=(57, 100))
@@ -174,7 +174,7 @@ def test_prepared_image_is_encoded_once(upscaler, monkeypatch):
 def test_large_prepared_image_is_not_kept():
     tiled = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=32, block=32)
     image = tiny_model.photo(20, 40)
-    prepared = prepared_module.Prepared(tiled.engine, image, kept_bytes=1000).encode()
+    prepared = Prepared(tiled.engine, image, kept_bytes=1000).encode()
     assert not prepared._fields
     assert prepared.render(1).shape == (20, 40, 3)
     assert not prepared._fields
@@ -222,10 +222,10 @@ def test_other_errors_are_not_hidden(upscaler, monkeypatch):
 
 
 def test_output_larger_than_the_host_memory_is_refused(upscaler, monkeypatch):
-    monkeypatch.setattr(prepared_module, "available_bytes", lambda: 40 * 48 * 3 - 1)
+    monkeypatch.setattr(arguments, "available_bytes", lambda: 40 * 48 * 3 - 1)
     with pytest.raises(UserError, match="an output of 48x40 needs"):
         upscaler.upscale(tiny_model.photo(20, 24), 2)
-    monkeypatch.setattr(prepared_module, "available_bytes", lambda: 40 * 48 * 3)
+    monkeypatch.setattr(arguments, "available_bytes", lambda: 40 * 48 * 3)
     upscaler.upscale(tiny_model.photo(20, 24), 2)
 
 

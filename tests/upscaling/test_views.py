@@ -204,5 +204,5 @@ def test_a_view_of_a_self_ensemble_is_a_part_of_the_whole(image, target, place):
 
         params = {"params": tiny_model.params()}
         output = np.clip(np.asarray(field.apply(params, lr, method=render)[0]), 0, 1)
-        total = total + reflection.back(output)
+        total = total + reflection.undone(output)
     np.testing.assert_allclose(view, total / 8, atol=2e-4)

@@ -3,9 +3,9 @@
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from gaussiansr_jax.models.layers import ResidualBlock, zero_beyond
+from gaussiansr_jax.models.layers import ResidualBlock, Valid, zero_beyond
 
 
 class EDSR(nn.Module):
@@ -32,13 +32,15 @@ class EDSR(nn.Module):
     def __call__(
         self,
         lr: Float[Array, "batch height width 3"],
-        size: Int[Array, "batch 2"] | None = None,
+        valid: Valid | None = None,
     ) -> Float[Array, "batch height width channels"]:
-        """Features of images normalized to [-1, 1] (zero in the padding)."""
+        """Features of images normalized to [-1, 1] (zero in the padding); see `zero_beyond`."""
         first = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_in")(lr)
-        first = zero_beyond(first, size)
+        first = zero_beyond(first, valid)
         x = first
         for i in range(self.blocks):
-            x = ResidualBlock(self.channels, self.res_scale, self.dtype, name=f"block_{i}")(x, size)
+            x = ResidualBlock(self.channels, self.res_scale, self.dtype, name=f"block_{i}")(
+                x, valid
+            )
         x = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_out")(x)
-        return zero_beyond(x + first, size)
+        return zero_beyond(x + first, valid)

@@ -3,9 +3,9 @@
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from gaussiansr_jax.models.layers import zero_beyond
+from gaussiansr_jax.models.layers import Valid, zero_beyond
 
 
 class ResidualDenseBlock(nn.Module):
@@ -22,15 +22,15 @@ class ResidualDenseBlock(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch height width channels"], size: Int[Array, "batch 2"] | None
+        self, x: Float[Array, "batch height width channels"], valid: Valid | None
     ) -> Float[Array, "batch height width channels"]:
-        """The block's output."""
+        """The block's output; `valid` as for `zero_beyond`."""
         dense = x
         for j in range(self.layers):
             y = nn.Conv(self.growth, (3, 3), dtype=self.dtype, name=f"dense_{j}")(dense)
-            dense = jnp.concatenate([dense, zero_beyond(nn.relu(y), size)], axis=-1)
+            dense = jnp.concatenate([dense, zero_beyond(nn.relu(y), valid)], axis=-1)
         y = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="fuse")(dense)
-        return zero_beyond(x + y, size)
+        return zero_beyond(x + y, valid)
 
 
 class RDN(nn.Module):
@@ -62,13 +62,13 @@ class RDN(nn.Module):
     def __call__(
         self,
         lr: Float[Array, "batch height width 3"],
-        size: Int[Array, "batch 2"] | None = None,
+        valid: Valid | None = None,
     ) -> Float[Array, "batch height width channels"]:
-        """Features of images normalized to [-1, 1] (zero in the padding)."""
+        """Features of images normalized to [-1, 1] (zero in the padding); see `zero_beyond`."""
 
         def conv(x, name: str, side: int = 3):
             y = nn.Conv(self.channels, (side, side), dtype=self.dtype, name=name)(x)
-            return zero_beyond(y, size)
+            return zero_beyond(y, valid)
 
         first = conv(lr, "conv_in")
         x = conv(first, "conv_in2")
@@ -77,7 +77,7 @@ class RDN(nn.Module):
             block = ResidualDenseBlock(
                 self.channels, self.growth, self.layers, self.dtype, name=f"block_{i}"
             )
-            x = block(x, size)
+            x = block(x, valid)
             outputs.append(x)
         x = conv(jnp.concatenate(outputs, axis=-1), "fuse_0", side=1)
         return conv(x, "fuse_1") + first

@@ -60,10 +60,10 @@ class DirectHead(nn.Module):
       trunk_blocks: residual blocks of two such convolutions, after a first one.
       max_offset: largest distance of a center from its place on the sub-grid, in LR pixels.
       bank: if not 0, size K of a bank of learned sets of G shapes (σ_y, σ_x, ρ), of which each LR
-        pixel selects one as in the paper's head; if 0, every Gaussian has a shape of its own.
+        pixel selects one as in the paper's head; if 0, every Gaussian has its own shape.
       selection: mode of the selection in training, see `selection.class_weights`.
       evaluation: mode in evaluation, "expectation" or "argmax".
-      opacity: whether Gaussians have a weight of their own, from e⁻³ to e³, or all the same.
+      opacity: whether each Gaussian has its own weight, from e⁻³ to e³; if not, all weights are 1.
       dtype: computation type of the convolutions.
     """
 
@@ -79,8 +79,8 @@ class DirectHead(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     pointwise = tileable = True
-    # The parameters that `setup` declares, which every method wants; of the others, each would cost
-    # each call of `at_scale` and `render` host time.
+    # `setup` declares these two, so every method needs them. The parameters of the convolutions are
+    # left out: passing them to each call of `at_scale` and `render` would cost host time.
     rendering_names = ("footprint", "shapes")
 
     @property
@@ -91,7 +91,7 @@ class DirectHead(nn.Module):
 
     @property
     def field_radius(self) -> int:
-        """Pixels of the field that an output sees in each direction."""
+        """LR pixels of the field that an output sees in each direction."""
         bicubic = 2
         return max(bicubic, self.window // 2 + 1)
 
@@ -112,10 +112,10 @@ class DirectHead(nn.Module):
 
     def make_field(self, inputs: HeadInput) -> DirectField:
         """The Gaussians of each LR pixel."""
-        padded, mask = inputs.padded_size, inputs.mask
-        x = zero_beyond(self.trunk_in(inputs.features), padded)
+        valid, mask = inputs.valid, inputs.mask
+        x = zero_beyond(self.trunk_in(inputs.features), valid)
         for block in self.trunk:
-            x = block(x, padded)
+            x = block(x, valid)
         own = self.out(x).astype(jnp.float32)
         own = own.reshape(*x.shape[:3], self.grid**2, -1)
         if self.bank:
@@ -164,7 +164,7 @@ class DirectHead(nn.Module):
         return base + jax.vmap(residual)(field.gaussians, coords, cell, field.size)
 
     def at_scale(self, field: DirectField, cell: Float[Array, "batch 2"]) -> ScaledDirectField:
-        """What every part of a grid with steps `cell` needs."""
+        """The Gaussians convolved with an output pixel of size `cell`, for `render`."""
         widened = partial(splatting.kernel_planes, normalized=True)
         planes = jax.vmap(widened)(field.gaussians, self.footprint * cell)
         return ScaledDirectField(field.lr, planes, field.size)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from gaussiansr_jax.models.heads.decoder import (
     MLP,
@@ -89,7 +89,7 @@ class GaussianSRLayers(nn.Module):
 
     @property
     def field_radius(self) -> int:
-        """Pixels of the field that an output sees in each direction."""
+        """LR pixels of the field that an output sees in each direction."""
         decoder_convolution, bicubic = 1, 2
         return decoder_convolution + max(bicubic, self.window // 2 + 1)
 
@@ -123,18 +123,31 @@ class GaussianSRLayers(nn.Module):
     def waves(
         self, features: Float[Array, "batch height width channels"]
     ) -> tuple[Float[Array, "batch height-2 width-2 waves"], Float[Array, "waves"]]:
-        """Amplitudes and frequencies as `decode` wants them, and the bias to be added to them."""
+        """Amplitudes and frequencies as `decode` takes them, and the bias to be added to them."""
 
         def in_order(coef, freq):
-            """Frequencies along y first: `freq` has the two of each wave side by side."""
+            """All frequencies along y, then all along x; `freq` alternates them."""
             return jnp.concatenate([coef, freq[..., 0::2], freq[..., 1::2]], -1)
 
         shape = (3, 3, features.shape[-1])
         kernel, bias = jax.tree.map(in_order, self.coef(*shape), self.freq(*shape))
         return convolve(features.astype(self.dtype), kernel, "VALID"), bias
 
-    def decode_waves(self, waves, bias, relative, cell):
-        """RGB from what `waves` returns, positions and the size of an output pixel."""
+    def decode_waves(
+        self,
+        waves: Float[Array, "batch *positions waves"],
+        bias: Float[Array, "waves"],
+        relative: Float[ArrayLike, "#batch *#positions 2"],
+        cell: Float[ArrayLike, "#batch *#positions 2"],
+    ) -> Float[Array, "batch *positions 3"]:
+        """RGB in [-1, 1].
+
+        Args:
+          waves: of the method `waves`, at the output's positions.
+          bias: of the method `waves`.
+          relative: twice the position relative to the nearest LR pixel, in LR pixels.
+          cell: size of an output pixel in LR pixels.
+        """
         relative = jnp.broadcast_to(relative, (*waves.shape[:-1], 2))
         return decode(waves, bias, relative, self.phase(2 * cell), self.decoder.layers(self.hidden))
 
@@ -183,7 +196,7 @@ class GaussianSRHead(GaussianSRLayers):
     def at_scale(
         self, field: GaussianSRField, cell: Float[Array, "batch 2"]
     ) -> ScaledGaussianSRField:
-        """What every part of a grid with steps `cell` needs."""
+        """The Gaussians convolved with an output pixel of size `cell`, for `render`."""
         planes = jax.vmap(splatting.kernel_planes)(self.gaussians(field), self.footprint * cell)
         return ScaledGaussianSRField(field.features, planes, field.size)
 
@@ -210,7 +223,12 @@ class GaussianSRHead(GaussianSRLayers):
         rgb = self.decode_waves(*self.waves(features), _cut(relative, counts), cells)
         return _joined(rgb, counts)
 
-    def _grid_features(self, field, ys, xs):
+    def _grid_features(
+        self,
+        field: ScaledGaussianSRField,
+        ys: Float[Array, "batch height"],
+        xs: Float[Array, "batch width"],
+    ) -> Float[Array, "batch height width channels"]:
         """Features of both streams on the grid ys × xs, zero outside the image."""
         height, width = field.features.shape[1:3]
         rows = resampling.cubic_matrix(ys, field.size[:, 0], height)
@@ -235,27 +253,33 @@ class GaussianSRHead(GaussianSRLayers):
         )
 
 
-def _halo(positions: Float[Array, "batch patches n"], step: Float[Array, "batch"]):
+def _halo(
+    positions: Float[Array, "batch patches n"], step: Float[Array, "batch"]
+) -> Float[Array, "batch patches n+2"]:
     """`positions` with one more on each side of each patch."""
     step = step[:, None, None]
     return jnp.concatenate([positions[..., :1] - step, positions, positions[..., -1:] + step], -1)
 
 
-def _cut(x: Float[Array, "batch height width n"], counts: tuple[int, int]):
-    """An image as a batch of its patches, `counts` of them along each axis."""
+def _cut(
+    x: Float[Array, "batch height width n"], counts: tuple[int, int]
+) -> Float[Array, "patches patch_height patch_width n"]:
+    """The patches of each image, `counts` of them along each axis."""
     batch, height, width, channels = x.shape
     rows, cols = counts
     x = x.reshape(batch, rows, height // rows, cols, width // cols, channels)
     return x.swapaxes(2, 3).reshape(-1, height // rows, width // cols, channels)
 
 
-def _joined(x: Float[Array, "patches height width n"], counts: tuple[int, int]):
-    """The image of which `_cut` made these patches."""
+def _joined(
+    x: Float[Array, "patches patch_height patch_width n"], counts: tuple[int, int]
+) -> Float[Array, "batch height width n"]:
+    """The images that `_cut` cut into these patches."""
     (rows, cols), (_, height, width, channels) = counts, x.shape
     x = x.reshape(-1, rows, cols, height, width, channels).swapaxes(2, 3)
     return x.reshape(-1, rows * height, cols * width, channels)
 
 
-def _inside(positions: Float[Array, "..."], size: Int[Array, "..."]):
+def _inside(positions: Float[Array, "..."], size: Int[Array, "..."]) -> Bool[Array, "..."]:
     """Whether positions (y, x) lie inside an image of that size."""
     return (positions > -0.5) & (positions < size.astype(positions.dtype) - 0.5)

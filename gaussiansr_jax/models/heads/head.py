@@ -23,7 +23,7 @@ class HeadInput:
       train: whether the selection is random; then an rng "gumbel" is needed.
       temperature: of the Gumbel-softmax, in training.
       noise: Gumbel noise to be used in place of random noise, in training and evaluation.
-      packed: whether several images lie in one array, with `mask` between them.
+      packed: whether several images lie in one array; `mask` says which pixels belong to them.
     """
 
     features: Float[Array, "batch height width channels"]
@@ -36,8 +36,8 @@ class HeadInput:
     packed: bool = struct.field(pytree_node=False, default=False)
 
     @property
-    def padded_size(self) -> Valid | None:
-        """`size` or `mask` if images are padded, else None: what `layers.zero_beyond` takes."""
+    def valid(self) -> Valid | None:
+        """What `layers.zero_beyond` takes: `size` or `mask` if images are padded, else None."""
         return self.mask if self.packed or self.mask is None else self.size
 
 
@@ -47,15 +47,17 @@ class Head(Protocol):
     A *field* is whatever `make_field` returns, a pytree; a *scaled field* is what `at_scale`
     returns. Positions are (y, x) in LR pixels, `cell` is the size of an output pixel in LR pixels.
 
+    A head whose field consists of Gaussians may also have a method `gaussians`, which takes the
+    field and returns `splatting.Gaussians`.
+
     Attributes:
       radius: LR pixels that an output sees in each direction, beyond the encoder's.
-      field_radius: pixels of the field that an output sees in each direction; those outside the
-        field's valid size may hold anything that `make_field` makes of padding, or zeros.
-      pointwise: whether each output pixel is computed by itself, without its neighbors on the grid.
+      field_radius: LR pixels of the field that an output sees in each direction. Those beyond the
+        valid size may hold zeros, or whatever `make_field` makes of padding.
+      pointwise: whether no output pixel depends on its neighbors on the grid.
       tileable: whether parts of an image can be rendered. A head for which this is false has
-        `render_whole` in place of `query`, `at_scale` and `render`. A head whose field consists of
-        Gaussians may also have `gaussians`, which makes `splatting.Gaussians` of the field.
-      rendering_names: the parameters that are needed after `make_field`; None stands for all.
+        `render_whole` in place of `query`, `at_scale` and `render`.
+      rendering_names: names of the parameters that are needed after `make_field`; None is all.
     """
 
     radius: int

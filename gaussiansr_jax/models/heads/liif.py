@@ -39,6 +39,7 @@ class LIIFHead(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     pointwise = tileable = True
+    field_radius = 1
     rendering_names = None
 
     @property
@@ -46,9 +47,6 @@ class LIIFHead(nn.Module):
         """LR pixels that an output sees in each direction, beyond the encoder's."""
         unfold = 1
         return unfold + self.field_radius
-
-    # Pixels of the field that an output sees in each direction: its neighbors.
-    field_radius = 1
 
     def setup(self) -> None:
         """Declares the parameters; `unfold` and `position` are the first layer of the MLP."""
@@ -96,11 +94,16 @@ class LIIFHead(nn.Module):
         rel = [[grid_queries(rel_y[i], rel_x[j]) for j in (0, 1)] for i in (0, 1)]
         return self._blend(hidden, rel, cell[:, None, None])
 
-    def _blend(self, hidden, rel, cell):
+    def _blend(
+        self,
+        hidden: list[list[Float[Array, "batch *positions hidden"]]],
+        rel: list[list[Float[Array, "batch *positions 2"]]],
+        cell: Float[Array, "batch *#positions 2"],
+    ) -> Float[Array, "batch *positions 3"]:
         """The four predictions, each weighted by the rectangle diagonally opposite.
 
-        The areas are separable, so each axis is normalized by itself: on the center line of the
-        outermost pixels, where all four areas vanish, their ratio still has its limit.
+        The areas are separable, so each axis is normalized separately. On the center line of the
+        outermost pixels all four areas vanish; the ratios along each axis still take their limit.
         """
         color = 0.0
         for i in (0, 1):
@@ -114,7 +117,9 @@ class LIIFHead(nn.Module):
         return color
 
 
-def _neighbors(positions: Float[Array, "batch n"], size: Int[Array, "batch"]):
+def _neighbors(
+    positions: Float[Array, "batch n"], size: Int[Array, "batch"]
+) -> tuple[list[Int[Array, "batch n"]], list[Float[Array, "batch n"]]]:
     """The two LR pixels around each position along one axis, and 2 · (position - index) of both.
 
     The factor 2 is LIIF's: its coordinates span [-1, 1] and are multiplied by the LR size.

@@ -11,7 +11,8 @@ from gaussiansr_jax.models.heads.head import HeadInput
 from gaussiansr_jax.ops import official_raster as raster
 from gaussiansr_jax.ops.coordinates import output_size
 
-_STRIP_PIXELS = 1 << 18  # HR pixels decoded at a time: 512 channels of them are 0.5 GB in float32
+# HR pixels that are decoded in one piece: 512 channels of them are 0.5 GB in float32.
+_STRIP_PIXELS = 1 << 18
 
 
 @struct.dataclass
@@ -28,10 +29,10 @@ class OfficialField:
 
 
 class OfficialGaussianSRHead(GaussianSRLayers):
-    """Parameters and decoder of `GaussianSRHead`, features by `official`'s raster.
+    """Parameters and decoder of `GaussianSRHead`, features by the raster of `ops.official_raster`.
 
-    The raster has a static scale and needs the whole image, so this head renders whole images
-    (`render_whole`) and has neither scattered queries at free coordinates nor parts of a grid.
+    The raster has a static scale and needs the whole image. So this head renders whole images
+    (`render_whole`), and has no `query`, `at_scale` and `render`.
 
     Attributes:
       stamp: pixels along the side of a kernel's raster (`kernel_size` of the official code).
@@ -110,15 +111,15 @@ class OfficialGaussianSRHead(GaussianSRLayers):
     def query_features(
         self,
         hr_features: Float[Array, "batch out_height out_width channels"],
-        coords: Float[Array, "batch queries 2"],
-        cell: Float[Array, "batch queries 2"],
+        coords: Float[np.ndarray, "batch queries 2"],
+        cell: Float[np.ndarray, "batch queries 2"],
         lr_size: tuple[int, int],
     ) -> Float[Array, "batch queries 3"]:
         """RGB in [-1, 1] at scattered queries, as the official code samples.
 
         Args:
           hr_features: of `hr_features`.
-          coords: float32 coordinates (y, x) in [-1, 1], on the host: halves depend on rounding.
+          coords: float32 coordinates (y, x) in [-1, 1], on the host, as halves depend on rounding.
           cell: size of the output pixel there, in the same units.
           lr_size: LR height and width.
         """
