@@ -11,7 +11,7 @@ from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.images.metadata import NO_METADATA, Metadata
 from gaussiansr_jax.images.picture import Picture
 
-# How far float values may lie outside [0, 1] to be clipped: interpolation overshoots so much.
+# Float values up to this far outside [0, 1] are clipped: interpolation overshoots by so much.
 _OVERSHOOT = 0.1
 
 # XYZ relative to the D50 white of ICC profiles to linear sRGB (IEC 61966-2-1), adapted by the
@@ -23,7 +23,7 @@ _SRGB_OF_XYZ = np.linalg.inv(
 
 @dataclass(frozen=True)
 class Channels:
-    """What a file stores, before it is understood.
+    """What a file stores, before it is turned into colors.
 
     Attributes:
       values: [H, W, C] of unsigned or floating-point numbers, colors first.
@@ -37,7 +37,7 @@ class Channels:
       orientation: of the EXIF standard, 1 to 8.
       icc: the color profile.
       metadata: what the file says beside its pixels.
-      notes: what is lost.
+      notes: what is lost, in words.
     """
 
     values: Shaped[np.ndarray, "H W C"]
@@ -73,22 +73,22 @@ def to_picture(channels: Channels, name: str) -> Picture:
     if channels.inverted:
         colors = (levels - colors).astype(colors.dtype)
     if channels.premultiplied:
-        colors, levels = _divided(colors, alpha, levels), 1.0
+        colors, levels = _unpremultiplied(colors, alpha, levels), 1.0
     icc = channels.icc
     depth = channels.bits or (32 if floats else 16 if channels.levels > 255 else 8)
     if channels.colors == 4:
-        colors, levels, note = _of_inks(colors, levels, icc)
+        colors, levels, note = _inks_to_rgb(colors, levels, icc)
         notes += note
         icc = None
     if channels.lab:
-        colors, levels, icc = _of_lab(colors), 1.0, None
-    icc, note = _fitting(icc, channels.colors == 1)
-    rgb = _of_depth(colors, levels, depth)
+        colors, levels, icc = _lab_to_rgb(colors), 1.0, None
+    icc, note = _usable_profile(icc, channels.colors == 1)
+    rgb = _at_depth(colors, levels, depth)
     rgb = np.array(np.broadcast_to(rgb, (*rgb.shape[:2], 3)), order="C")
     return Picture(rgb, alpha, channels.colors == 1, depth, icc, channels.metadata, (*notes, *note))
 
 
-def _of_depth(colors: np.ndarray, levels: float, depth: int) -> np.ndarray:
+def _at_depth(colors: np.ndarray, levels: float, depth: int) -> np.ndarray:
     """Colors from 0 to `levels`, as uint8 for 8 bits, else as float32 in [0, 1]."""
     if depth == 8 and colors.dtype == np.uint8 and levels == 255:
         return colors
@@ -101,20 +101,22 @@ def _checked_floats(values: np.ndarray, name: str) -> tuple[np.ndarray, list[str
     if not (-_OVERSHOOT <= low and high <= 1 + _OVERSHOOT):  # also where they are NaN
         raise UserError(
             f"{name} holds floating-point values from {low:g} to {high:g}; only those from 0 "
-            "(black) to 1 (white) are understood, so scale them to that range"
+            "(black) to 1 (white) are supported, so scale them to that range"
         )
     clipped = low < 0 or high > 1
     values = np.clip(values, 0, 1).astype(np.float32) if clipped else values.astype(np.float32)
     return values, ["floating-point values beyond 0 and 1 are clipped"] if clipped else []
 
 
-def _divided(colors: np.ndarray, alpha: Float[np.ndarray, "H W"], levels: float) -> np.ndarray:
-    """Colors in [0, 1] that are no longer multiplied by alpha; black where it is zero."""
+def _unpremultiplied(
+    colors: np.ndarray, alpha: Float[np.ndarray, "H W"], levels: float
+) -> np.ndarray:
+    """Colors in [0, 1], divided by alpha; black where it is zero."""
     divisor = np.where(alpha > 0, alpha, 1)[..., None] * np.float32(levels)
     return np.where(alpha[..., None] > 0, np.clip(colors / divisor, 0, 1), 0).astype(np.float32)
 
 
-def _of_inks(
+def _inks_to_rgb(
     inks: np.ndarray, levels: float, icc: bytes | None
 ) -> tuple[np.ndarray, float, list[str]]:
     """Printing inks to sRGB, by the file's own profile where it has a usable one."""
@@ -128,7 +130,7 @@ def _of_inks(
             srgb = ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
-            return _of_inks(inks, levels, None)
+            return _inks_to_rgb(inks, levels, None)
         note = "printing inks are converted to sRGB by the file's profile"
         deep = ", with 8 bits" if levels > 255 else ""
         return np.asarray(converted), 255, [note + deep]
@@ -136,7 +138,7 @@ def _of_inks(
     return rgb, 1.0, ["printing inks are converted to RGB without a color profile"]
 
 
-def _of_lab(lab: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
+def _lab_to_rgb(lab: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
     """CIE L*a*b* relative to D50 to sRGB in [0, 1]."""
     from skimage import color
 
@@ -146,8 +148,8 @@ def _of_lab(lab: Float[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
     return rgb.astype(np.float32)
 
 
-def _fitting(icc: bytes | None, grey: bool) -> tuple[bytes | None, list[str]]:
-    """The profile, if it is one of such pixels, or else a note."""
+def _usable_profile(icc: bytes | None, grey: bool) -> tuple[bytes | None, list[str]]:
+    """The profile if it is for grey (or else RGB) pixels, or a note why it is left out."""
     if not icc:
         return None, []
     # The header, ICC.1:2022, 7.2: size, signature, data color space.

@@ -1,4 +1,4 @@
-"""What Pillow has no place for: more than 8 bits, but in opaque grey."""
+"""Images of more than 8 bits a channel, which Pillow would reduce to 8, except for opaque grey."""
 
 import struct
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _FLOAT = 32
 
 
 def decode(image: Image.Image, file: IO[bytes]) -> Deep | None:
-    """Values [H, W] or [H, W, C] and the number of white; None of an image with 8 bits.
+    """Values [H, W] or [H, W, C] and the number that stands for white; None for 8 bits.
 
     Args:
       image: what `Image.open` returned; its pixels have not been read.
@@ -34,6 +34,21 @@ def decode(image: Image.Image, file: IO[bytes]) -> Deep | None:
     return found
 
 
+def bits(image: Image.Image, file: IO[bytes]) -> int:
+    """Bits of a sample by the header: 8 for all formats that cannot animate deeper ones."""
+    if image.format == "PNG":
+        header = png.chunk(file, b"IHDR")
+        return header[8] if header and len(header) > 8 else 8
+    place = file.tell()
+    found = 8
+    if image.format == "AVIF":
+        found = _avif_bits(_all(file))
+    elif image.format == "JXL":
+        found = _jxl_bits(_all(file))
+    file.seek(place)
+    return found
+
+
 def _jpeg2000(file: IO[bytes]) -> Deep | None:
     data = _all(file)
     bits = (data[data.find(_JPEG2000_START) + _JPEG2000_DEPTH] & 0x7F) + 1
@@ -42,12 +57,13 @@ def _jpeg2000(file: IO[bytes]) -> Deep | None:
 
 def _avif(file: IO[bytes]) -> Deep | None:
     data = _all(file)
+    bits = _avif_bits(data)
+    return (imagecodecs.avif_decode(data, index=0), 2**bits - 1) if bits > 8 else None
+
+
+def _avif_bits(data: bytes) -> int:
     # The third byte of AV1CodecConfigurationRecord: high_bitdepth and twelve_bit.
-    depth = data[data.index(b"av1C") + 6] & 0x60
-    if not depth:
-        return None
-    values = imagecodecs.avif_decode(data, index=0)
-    return values, 4095 if depth == 0x60 else 1023
+    return {0x00: 8, 0x40: 10, 0x60: 12}.get(data[data.index(b"av1C") + 6] & 0x60, 8)
 
 
 def _heif(file: IO[bytes]) -> Deep | None:
@@ -56,7 +72,7 @@ def _heif(file: IO[bytes]) -> Deep | None:
     file.seek(0)
     image = pillow_heif.open_heif(file, convert_hdr_to_8bit=False)
     bits = image.info["bit_depth"]
-    # In the upper bits of 16.
+    # The values lie in the upper bits of 16.
     return (np.asarray(image), (2**bits - 1) << (16 - bits)) if bits > 8 else None
 
 
@@ -72,15 +88,15 @@ def _jxl_bits(data: bytes) -> int:
     """Bits of a sample by the header, ISO/IEC 18181-1, D.2 and D.3; `_FLOAT` for floats."""
     read = _BitReader(_codestream(data)[len(_JXL_START) :])
     _skip_jxl_size(read)
-    if read(1):  # all as usual
+    if read(1):  # everything has its default
         return 8
     if read(1):  # more fields
         read(3)
         if read(1):
             _skip_jxl_size(read)
         if read(1):
-            raise ValueError("JPEG XL with a preview is not understood")
-        if read(1):  # of animations: ticks per second, repetitions, time codes
+            raise ValueError("JPEG XL with a preview is not supported")
+        if read(1):  # an animation: ticks per second, repetitions, time codes
             read.choice((None, 100), (None, 1000), (10, 1), (30, 1))
             read.choice((None, 1), (None, 1001), (8, 1), (10, 1))
             read.choice((None, 0), (3, 0), (16, 0), (32, 0))
@@ -102,7 +118,7 @@ def _skip_jxl_size(read: "_BitReader") -> None:
 
 
 def _codestream(data: bytes) -> bytes:
-    """The first part of the pixels in a container of boxes."""
+    """The JPEG XL codestream, or its first part where it lies in a container of boxes."""
     place = 0
     if data.startswith(_JXL_START):
         return data

@@ -14,8 +14,8 @@ class Found:
     """What is in the places that a user named.
 
     Attributes:
-      images: each image file, and its place below the folder that was named.
-      skipped: files that are no images.
+      images: each image file, and its path relative to the folder that was named.
+      skipped: files whose ending is not of an image format.
     """
 
     images: list[tuple[Path, Path]] = field(default_factory=list)
@@ -71,7 +71,7 @@ def search(
 
 
 class Names:
-    """Names of results, none of them twice."""
+    """Chooses file names for results, none of them twice."""
 
     def __init__(self, ending: str | None = None, suffix: str = ""):
         """Ending (".png") and suffix ("-x2") of all names; by default the input's own."""
@@ -87,7 +87,7 @@ class Names:
         return [names[i] for i in range(len(places))]
 
     def free(self, wanted: Path, origin: str) -> Path:
-        """`wanted`, or where it is taken a name that says the origin's ending or has a number."""
+        """`wanted`; where it is taken, a name with the ending `origin` in it, or a number."""
         for name in self._choices(wanted, origin):
             # Some file systems take a.png and A.png for one.
             if str(name).casefold() not in self._taken:

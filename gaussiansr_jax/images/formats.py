@@ -36,7 +36,8 @@ _READ_ONLY = (
     *(".heic", ".heif", ".jxl"),
 )
 READABLE = (*WRITABLE, *_READ_ONLY)
-# Formats are recognized by content. EPS, which runs a program, and guesses are left out.
+# Pillow's formats, recognized by content. EPS is left out because reading it runs a program, and so
+# are formats that Pillow can only guess.
 PILLOW = [
     *("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "GIF", "ICO", "QOI", "JPEG2000"),
     *("TIFF", "PCX", "SGI", "DDS", "TGA"),

@@ -44,7 +44,7 @@ class Metadata:
 NO_METADATA = Metadata()
 
 
-def of_pillow(image: Image.Image) -> Metadata:
+def from_pillow(image: Image.Image) -> Metadata:
     """The metadata of an image that Pillow has read."""
     info, text = image.info, {}
     if isinstance(image, PngImagePlugin.PngImageFile):
@@ -63,7 +63,7 @@ def of_pillow(image: Image.Image) -> Metadata:
     )
 
 
-def of_tiff(file: IO[bytes]) -> Metadata:
+def from_tiff(file: IO[bytes]) -> Metadata:
     """The metadata of the first page of a TIFF file; none where it is damaged."""
     with suppress(Exception):  # Pillow raises almost anything for tags that it does not expect
         tags = exif.from_file(file)
@@ -73,7 +73,7 @@ def of_tiff(file: IO[bytes]) -> Metadata:
         if None not in resolution and unit in (exif.INCH, _CENTIMETER):
             dpi = tuple(float(x) * (2.54 if unit == _CENTIMETER else 1) for x in resolution)
         xmp = xmp if isinstance(xmp, bytes) else None
-        return Metadata(exif.of_tiff(tags), _upright_xmp(xmp), _sane_dpi(dpi))
+        return Metadata(exif.from_tiff_tags(tags), _upright_xmp(xmp), _sane_dpi(dpi))
     return NO_METADATA
 
 
@@ -93,13 +93,13 @@ def pillow_options(
     block, note = updated_exif(metadata, size)
     lost += note
     if block is None and metadata.dpi and not holds_dpi:
-        block = exif.of_resolution(metadata.dpi)
+        block = exif.from_resolution(metadata.dpi)
     elif block and metadata.dpi and not holds_dpi and not exif.has_resolution(block):
         lost.append("resolution")
     if block and (bmp or (jpeg and len(block) > _JPEG_SEGMENT)):
         lost.append("EXIF")
     elif block:
-        # AVIF has an orientation of its own: Pillow takes it from EXIF, which it then writes anew.
+        # For AVIF, Pillow moves an orientation from EXIF to the file's header, and rewrites EXIF.
         options["exif"] = exif.without_orientation(block) if suffix == ".avif" else block
     if metadata.dpi and holds_dpi:
         options["dpi"] = metadata.dpi

@@ -18,7 +18,7 @@ def size(file: IO[bytes]) -> tuple[int, int]:
 
 
 def decode(file: IO[bytes], name: str) -> Channels:
-    """Reads an image; in a file of several, the first.
+    """Reads an image; of several in a file, the first.
 
     Raises:
       UserError: it has more channels than colors and transparency.

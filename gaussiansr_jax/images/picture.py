@@ -34,7 +34,7 @@ class Picture:
 
 
 def quantized(values: np.ndarray, levels: int) -> np.ndarray:
-    """Floats in [0, 1] as uint8 (255 levels) or uint16 (65535); uint8 values likewise."""
+    """Floats in [0, 1], or uint8, as uint8 (levels = 255) or uint16 (levels = 65535)."""
     if values.dtype == np.uint8:
         return values if levels == 255 else values * np.uint16(257)
     kind = np.uint8 if levels == 255 else np.uint16

@@ -1,4 +1,4 @@
-"""PNG files chunk by chunk: what Pillow does not do, or only by decoding all pixels."""
+"""PNG files chunk by chunk: what Pillow cannot do, or can do only by decoding all pixels."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ START = b"\x89PNG\r\n\x1a\n"
 # What may hold an orientation.
 _DESCRIBING = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _GREY, _RGB = 0, 2  # the color types that may have a transparent color
-# The channels of the color types but palettes.
+# Channels of each color type, palettes left out.
 _CHANNELS = {_GREY: 1, _RGB: 3, 4: 2, 6: 4}
 # First row and column, and the steps between rows and columns, of Adam7's passes.
 _PASSES = (
@@ -25,7 +25,7 @@ _PASSES = (
 def without_pixels(file: IO[bytes]) -> IO[bytes]:
     """A PNG of one pixel with the EXIF data and the texts of a file.
 
-    They may stand behind the pixels, all of which Pillow decodes to find them.
+    In a file they may follow the pixels, and Pillow would decode all of these to find them.
     """
     describing = []
     for kind, start, length in _chunks(file):
@@ -37,10 +37,10 @@ def without_pixels(file: IO[bytes]) -> IO[bytes]:
 
 
 def decode(file: IO[bytes]) -> tuple[np.ndarray, int] | None:
-    """What Pillow gets wrong: 16 bits, and grey of 2 or 4 bits of which one is transparent.
+    """Decodes what Pillow gets wrong: 16 bits, and 2- or 4-bit grey with a transparent level.
 
-    Only the chunks that the pixels depend on are handed to libpng, which prints what it thinks of
-    the rest; and it prints that it was not told of interlacing.
+    libpng gets only the chunks that the pixels depend on, and interlaced passes one by one, because
+    it prints warnings about everything else.
 
     Returns:
       [H, W] or [H, W, C] with alpha if a color is transparent, and the number of white; None for
@@ -70,8 +70,20 @@ def decode(file: IO[bytes]) -> tuple[np.ndarray, int] | None:
     return values, 65535 if bits == 16 else 255
 
 
+def chunk(file: IO[bytes], kind: bytes) -> bytes | None:
+    """The content of the first chunk of a kind that stands before the pixels, or None."""
+    place, found = file.tell(), None
+    for name, start, length in _chunks(file):
+        if name in (kind, b"IDAT"):
+            file.seek(start)
+            found = file.read(length) if name == kind else None
+            break
+    file.seek(place)
+    return found
+
+
 def is_whole(file: IO[bytes]) -> bool:
-    """Whether the file goes on to the last chunk."""
+    """Whether the file is complete up to its last chunk, IEND."""
     last = None
     for kind, start, length in _chunks(file):
         last = kind, start + length + 4
@@ -79,7 +91,7 @@ def is_whole(file: IO[bytes]) -> bool:
 
 
 def _interlaced(header: bytes, transparent: list, pixels: bytes) -> np.ndarray:
-    """Adam7: each pass is an image of its own."""
+    """Adam7: each pass is decoded as a separate image."""
     width, height = struct.unpack(">II", header[:8])
     bits = header[8] * _CHANNELS[header[9]]  # of a pixel
     sizes = [(-((y - height) // dy), -((x - width) // dx)) for y, x, dy, dx in _PASSES]

@@ -14,9 +14,9 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from gaussiansr_jax.errors import UserError
-from gaussiansr_jax.images import formats, netpbm, raster, tiff
+from gaussiansr_jax.images import formats, netpbm, pillow, tiff
 from gaussiansr_jax.images.decoding import Channels, to_picture
-from gaussiansr_jax.images.metadata import of_tiff
+from gaussiansr_jax.images.metadata import from_tiff
 from gaussiansr_jax.images.picture import Picture, quantized
 from gaussiansr_jax.memory import available_bytes
 
@@ -48,8 +48,8 @@ def read(source: Source) -> Picture:
       source: a path, or an open binary file.
 
     Raises:
-      UserError: no such file, not an image, damaged, too large for the memory, or of a kind that
-        is not understood.
+      UserError: there is no such file, or it is not an image, damaged, too large for the memory,
+        or of a kind that is not supported.
     """
     with _opened(source) as (file, name):
         return to_picture(_decode(file, name), name)
@@ -64,7 +64,7 @@ def read_frames(source: Source) -> list[Picture]:
                 size = (sum(page.imagelength for page in pages), pages[0].imagewidth)
                 _check_memory(size, name)
                 frames = [_tiff_page(file, page, 1, name) for page in pages]
-            frames = [replace(frames[0], metadata=of_tiff(file)), *frames[1:]]
+            frames = [replace(frames[0], metadata=from_tiff(file)), *frames[1:]]
         elif _kind(file) == "netpbm":
             frames = [_decode(file, name)]
         else:
@@ -73,7 +73,7 @@ def read_frames(source: Source) -> list[Picture]:
                 if count == 1 or image.format == "MPO":
                     return [to_picture(_decode(file, name), name)]
                 _check_memory((image.height * count, image.width), name)
-                frames = raster.decode_frames(image, name)
+                frames = pillow.decode_frames(image, file, name)
         return [to_picture(frame, name) for frame in frames]
 
 
@@ -97,7 +97,7 @@ def read_size(source: Source) -> tuple[int, int]:
                 size, orientation = (page.imagelength, page.imagewidth), tiff.orientation(page)
         else:
             with _pillow(file, name) as image:
-                size, orientation = image.size[::-1], raster.orientation_in_header(image, file)
+                size, orientation = image.size[::-1], pillow.orientation_in_header(image, file)
         return size[::-1] if orientation > 4 else size
 
 
@@ -111,10 +111,10 @@ def _decode(file: IO[bytes], name: str) -> Channels:
             pages = tiff.pages(opened)
             _check_memory((pages[0].imagelength, pages[0].imagewidth), name)
             channels = _tiff_page(file, pages[0], len(pages), name)
-        return replace(channels, metadata=of_tiff(file))
+        return replace(channels, metadata=from_tiff(file))
     with _pillow(file, name) as image:
         _check_memory(image.size[::-1], name)
-        return raster.decode(image, file, name)
+        return pillow.decode(image, file, name)
 
 
 def _tiff_page(file: IO[bytes], page: tifffile.TiffPage, count: int, name: str) -> Channels:
@@ -123,7 +123,7 @@ def _tiff_page(file: IO[bytes], page: tifffile.TiffPage, count: int, name: str) 
         return tiff.decode(page, count, name)
     with _pillow(file, name) as image:
         image.seek(page.index)
-        return replace(raster.decode(image, file, name), notes=tiff.notes(count))
+        return replace(pillow.decode(image, file, name), notes=tiff.notes(count))
 
 
 def _kind(file: IO[bytes]) -> str:
@@ -132,7 +132,7 @@ def _kind(file: IO[bytes]) -> str:
     file.seek(0)
     if start in _TIFF:
         return "tiff"
-    return "netpbm" if start[:2] in _NETPBM else "raster"
+    return "netpbm" if start[:2] in _NETPBM else "pillow"
 
 
 def _check_memory(size: tuple[int, int], name: str) -> None:

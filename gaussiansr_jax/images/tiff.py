@@ -6,6 +6,7 @@ from jaxtyping import Shaped
 from tifffile import PHOTOMETRIC, TiffPage
 
 from gaussiansr_jax.errors import UserError
+from gaussiansr_jax.images import exif
 from gaussiansr_jax.images.decoding import Channels
 
 _COLORS = {
@@ -22,7 +23,7 @@ _ASSOCIATED, _UNASSOCIATED = 1, 2  # of the tag ExtraSamples
 _UNSIGNED, _FLOAT = 1, 3  # of the tag SampleFormat
 _JPEG = 7
 _REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType
-_ORIENTATION, _INK_SET, _OTHER_INKS = 274, 332, 2
+_INK_SET, _OTHER_INKS = 332, 2
 
 
 def pages(tiff: tifffile.TiffFile) -> list[TiffPage]:
@@ -33,12 +34,12 @@ def pages(tiff: tifffile.TiffFile) -> list[TiffPage]:
 
 def orientation(page: TiffPage) -> int:
     """The tag Orientation, 1 to 8."""
-    value = page.tags.valueof(_ORIENTATION, 1)
+    value = page.tags.valueof(exif.ORIENTATION, 1)
     return value if value in range(1, 9) else 1
 
 
 def needs_libtiff(page: TiffPage) -> bool:
-    """Whether the colors are coded in a way that tifffile hands on as it is."""
+    """Whether the colors are YCbCr that tifffile does not convert to RGB."""
     return page.photometric == PHOTOMETRIC.YCBCR and page.compression != _JPEG
 
 
@@ -56,7 +57,7 @@ def decode(page: TiffPage, count: int, name: str) -> Channels:
       name: of the file, for messages.
 
     Raises:
-      UserError: its kind of values or colors is not understood.
+      UserError: its kind of values or colors is not supported.
       Exception: whatever tifffile and its codecs raise for damaged files.
     """
     try:
@@ -65,14 +66,14 @@ def decode(page: TiffPage, count: int, name: str) -> Channels:
     except (ValueError, KeyError):
         kind = getattr(page.photometric, "name", page.photometric)
         raise UserError(
-            f"{name} is a TIFF of the color kind {kind}, which is not understood; "
+            f"{name} is a TIFF of the color kind {kind}, which is not supported; "
             "convert it to RGB first"
         ) from None
     samples = page.samplesperpixel
     if samples < colors or page.tags.valueof(_INK_SET, 1) == _OTHER_INKS:
         raise UserError(
             f"{name} has {samples} channels of the color kind {photometric.name}, which is not "
-            "understood; convert it to RGB first"
+            "supported; convert it to RGB first"
         )
     check_complete(page)
     values = _as_hwc(page, name)
@@ -94,7 +95,7 @@ def decode(page: TiffPage, count: int, name: str) -> Channels:
     lab = photometric in (PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB)
     bits = 32 if levels == 1 and values.dtype.kind == "f" else 16 if levels > 255 else 8
     if lab:
-        # What comes behind the colors is dropped, too.
+        # Channels after the colors are dropped, alpha included.
         values, levels = _lab(values, levels, photometric == PHOTOMETRIC.CIELAB), 1
         alpha = None
     return Channels(

@@ -14,7 +14,8 @@ from gaussiansr_jax.images import exif
 from gaussiansr_jax.images.metadata import Metadata, updated_exif
 
 _DESCRIPTION, _SOFTWARE, _DATE = 0x010E, 0x0131, 0x0132
-_OWN_DIRECTORIES = (exif.DETAILS, exif.PLACE)
+# Lists of tags that EXIF keeps apart from the page's.
+_DIRECTORIES = (exif.DETAILS, exif.PLACE)
 _STRIP_OFFSETS = 0x0111
 _RESOLUTION = (exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.UNIT)
 # A classic TIFF ends at 4 GiB.
@@ -37,7 +38,7 @@ def write(path: Path, pages: Sequence[Page]) -> tuple[str, ...]:
             _write_page(writer, values, icc, metadata, dict(tags or {}))
     directories = {}
     if exifs[0] is not None and not big:
-        directories = {tag: exifs[0].get_ifd(tag) for tag in _OWN_DIRECTORIES}
+        directories = {tag: exifs[0].get_ifd(tag) for tag in _DIRECTORIES}
         directories = {tag: entries for tag, entries in directories.items() if entries}
     if directories:
         _add_directories(path, directories)
@@ -60,7 +61,7 @@ def _write_page(
             options[name] = value
     if "description" not in options and metadata.comment:
         options["description"] = metadata.comment.decode("ascii", "replace")
-    apart = (*_RESOLUTION, *_OWN_DIRECTORIES)
+    apart = (*_RESOLUTION, *_DIRECTORIES)
     extra = [_extra_tag(tag, value) for tag, value in tags.items() if tag not in apart]
     if metadata.xmp:
         extra.append((exif.XMP, 1, len(metadata.xmp), metadata.xmp, True))
@@ -97,9 +98,9 @@ def _extra_tag(tag: int, value: Any) -> tuple | None:
 
 
 def _add_directories(path: Path, directories: dict[int, dict]) -> None:
-    """Gives the first page of a classic TIFF directories of its own, which tifffile leaves out.
+    """Adds EXIF's lists of tags to the first page of a classic TIFF; tifffile cannot write them.
 
-    The page's list of tags is written again behind everything else.
+    The page's own list of tags is written again at the end of the file.
     """
     with open(path, "r+b") as file:
         tags = ImageFileDirectory_v2(file.read(8))

@@ -1,4 +1,4 @@
-"""Whether a file that was written before is a whole image, told without decoding it."""
+"""Whether an existing file is a complete image, found out without decoding it."""
 
 import os
 import struct
@@ -12,10 +12,10 @@ from gaussiansr_jax.images import png, reading, tiff
 
 
 def is_whole(path: str | os.PathLike, size: tuple[int, int]) -> bool:
-    """Whether a file goes on to its end and is an image of the format that its name says.
+    """Whether a file is complete, and an image of the format that its name says.
 
     Args:
-      path: the file, of a name that can be written to.
+      path: the file; its ending is one of `WRITABLE`.
       size: height and width that it must have.
     """
     path = Path(path)

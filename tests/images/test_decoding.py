@@ -17,6 +17,7 @@ from skimage import data
 from gaussiansr_jax import UserError, images
 from gaussiansr_jax.data.pool import build_pool
 from gaussiansr_jax.data.sources import ImageRef
+from gaussiansr_jax.images import png
 
 PHOTO = data.chelsea()[50:114, 100:180]
 UNIT = (PHOTO / 255).astype(np.float32)
@@ -490,7 +491,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_understood_is_refused_by_its_name(tmp_path, name):
+def test_what_is_not_supported_is_refused_by_its_name(tmp_path, name):
     content, said = REFUSED[name]
     path = tmp_path / "image.tif"
     path.write_bytes(content)
@@ -650,3 +651,72 @@ def test_all_frames_are_upright(tmp_path, kind):
     assert images.read_size(path) == (80, 64)
     for picture, frame in zip(pictures, (PHOTO, 255 - PHOTO), strict=True):
         np.testing.assert_array_equal(picture.rgb, np.rot90(frame, -1))
+
+
+def with_chunks(content, *chunks):
+    """A PNG with chunks behind its header."""
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
+    return content[:33] + b"".join(parts) + content[33:]
+
+
+@pytest.mark.parametrize(
+    ("tag", "words"),
+    [
+        ((9, 16), "HDR colors (BT.2020, PQ)"),
+        ((9, 18), "(BT.2020, HLG)"),
+        ((12, 13), "(Display P3)"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["png", "avif"])
+def test_color_tags_that_are_lost_are_named(kind, tag, words):
+    if kind == "png":
+        png8 = imagecodecs.png_encode(PHOTO)
+        content = with_chunks(png8, (b"cICP", bytes([*tag, 0, 1])))
+    else:
+        content = imagecodecs.avif_encode(PHOTO, level=90, primaries=tag[0], transfer=tag[1])
+    (note,) = images.read(io.BytesIO(content)).notes
+    assert words in note and "as sRGB" in note
+
+
+@pytest.mark.parametrize("tag", [(1, 13), (1, 1), (2, 2)])
+def test_usual_color_tags_are_not_named(tag):
+    content = with_chunks(imagecodecs.png_encode(PHOTO), (b"cICP", bytes([*tag, 0, 1])))
+    assert images.read(io.BytesIO(content)).notes == ()
+    content = imagecodecs.avif_encode(PHOTO, level=90, primaries=tag[0], transfer=tag[1])
+    assert images.read(io.BytesIO(content)).notes == ()
+
+
+def test_a_note_on_animations_deeper_than_8_bits():
+    """Pillow reads them with 8 bits."""
+    values = np.stack([deep(UNIT), deep(1 - UNIT)]) >> 6
+    content = imagecodecs.avif_encode(values, level=90, bitspersample=10)
+    frames = images.read_frames(io.BytesIO(content))
+    assert [frame.bits for frame in frames] == [8, 8]
+    assert [frame.notes for frame in frames] == [("its 10-bit frames are read with 8 bits",), ()]
+    content = imagecodecs.avif_encode(values.astype("u1"), level=90)
+    assert images.read_frames(io.BytesIO(content))[0].notes == ()
+
+
+def test_a_note_on_png_animations_of_16_bits():
+    first, second = (imagecodecs.png_encode(deep(unit)) for unit in (UNIT, 1 - UNIT))
+    parts = [
+        second[start : start + length]
+        for kind, start, length in png._chunks(io.BytesIO(second))
+        if kind == b"IDAT"
+    ]
+    height, width = UNIT.shape[:2]
+
+    def control(number):
+        return struct.pack(">IIIIIHHBB", number, width, height, 0, 0, 1, 10, 0, 0)
+
+    def chunk(kind, data):
+        return with_chunks(b"", (kind, data))
+
+    animated = with_chunks(first, (b"acTL", struct.pack(">II", 2, 0)), (b"fcTL", control(0)))
+    later = chunk(b"fcTL", control(1)) + chunk(b"fdAT", struct.pack(">I", 2) + b"".join(parts))
+    frames = images.read_frames(io.BytesIO(animated[:-12] + later + animated[-12:]))
+    assert len(frames) == 2
+    assert frames[0].notes == ("its 16-bit frames are read with 8 bits",)

@@ -2,6 +2,9 @@
 
 import io
 import struct
+import subprocess
+import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -167,3 +170,32 @@ def test_damaged_exif_costs_no_picture(tmp_path, source, block):
         notes = images.write(tmp_path / f"b.{suffix}", picture)
         assert picture.metadata.exif is None or "EXIF" in " ".join(notes)
         assert images.read_size(tmp_path / f"b.{suffix}") == (6, 9)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_damaged_exif_is_a_note_and_no_raw_warning(tmp_path, suffix):
+    """Pillow's own words would reach stderr, where they are not turned into errors."""
+    path = tmp_path / f"a.{suffix}"
+    described(path)
+    content = path.read_bytes()
+    # The description's letters are now said to lie far outside of the block.
+    order = "<" if b"II*\0" in content else ">"
+    entry = struct.pack(f"{order}HHI", DESCRIPTION, 2, 6)
+    at = content.index(entry) + len(entry)
+    content = content[:at] + struct.pack(f"{order}I", 10**6) + content[at + 4 :]
+    if suffix == "png":
+        start = content.index(b"eXIf")
+        length = int.from_bytes(content[start - 4 : start])
+        end = start + 4 + length
+        content = (
+            content[:end] + struct.pack(">I", zlib.crc32(content[start:end])) + content[end + 4 :]
+        )
+    path.write_bytes(content)
+    script = (
+        "import sys; from gaussiansr_jax import images; picture = images.read(sys.argv[1]);"
+        "print(picture.rgb.shape, picture.notes);"
+        "[images.write(sys.argv[1] + end, picture) for end in ('.tif', '.avif', '.jpg')]"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == "(9, 6, 3) ('its EXIF is damaged, and part of it may be lost',)\n"
