@@ -1,11 +1,10 @@
-"""Heads and variants of the direct head at equal training: encoder, data, steps and seed.
+"""The variants of configs/variants.py at equal training: encoder, data, steps and seed.
 
     python benchmarks/experiments.py --workdir DIR --source folder:DIR [--steps N] [--only NAME …]
 
-Trains each variant from scratch with the settings of configs/liif_edsr_baseline.py and prints the
-PSNR-Y of held-out images of the same source at all scales, as a Markdown table, with the
-parameters and the time of a step. What DIR already holds is not trained again. docs/experiments.md
-says what was expected of each variant and what came out.
+Trains each variant from scratch and prints the PSNR-Y of held-out images of the same source at all
+scales, as a Markdown table, with the parameters and the time of a step. What DIR already holds is
+not trained again. docs/experiments.md says what was expected of each variant and what came out.
 """
 
 import argparse
@@ -16,54 +15,20 @@ import jax
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import loading
-from gaussiansr_jax.configs import liif_edsr_baseline
+from gaussiansr_jax.configs import variants
 from gaussiansr_jax.errors import run_cli
 from gaussiansr_jax.training.config import sample_settings
 from gaussiansr_jax.training.loop import WEIGHTS, load_data, train
 
-SCALES = (2, 3, 4, 6, 8, 12, 30)
-# The settings of each head. Variants of the direct head start from one with a small trunk.
-SMALL = {"name": "direct", "trunk_blocks": 4}
-VARIANTS = {
-    "gaussiansr": {"name": "gaussiansr"},
-    "gaussiansr, patches of 12": {"name": "gaussiansr"},
-    "gaussiansr, patches of 4": {"name": "gaussiansr"},
-    "liif": {"name": "liif"},
-    "direct": {"name": "direct"},
-    "direct, 4 blocks": SMALL,
-    "one patch": SMALL,
-    "reduced photographs": SMALL,
-    "bank": {**SMALL, "bank": 100},
-    "grid 2": {**SMALL, "grid": 2},
-    "grid 3": {**SMALL, "grid": 3},
-    "window 5": {**SMALL, "window": 5},
-    "trunk 1": {**SMALL, "trunk_blocks": 1},
-    "no opacity": {**SMALL, "opacity": False},
-    "offset 1": {**SMALL, "max_offset": 1.0},
-    "scales 1-5": SMALL,
-}
-# Settings of the training.
-OTHER_SETTINGS = {
-    "gaussiansr": {"query_patch": None},
-    "gaussiansr, patches of 12": {"query_patch": 12},
-    "gaussiansr, patches of 4": {"query_patch": 4},
-    "one patch": {"query_patch": None},
-    "reduced photographs": {"reductions": (1.0, 1.5, 2.0)},
-    "scales 1-5": {"scale_range": (1.0, 5.0)},
-}
+SCALES = variants.get_config().val_scales
 
 
 def settings(name: str, source: str, steps: int) -> ConfigDict:
     """The config of one variant; the last validation is the only one."""
-    config = liif_edsr_baseline.get_config()
-    config.model.head = ConfigDict(VARIANTS[name])
-    # From scratch, on photographs as they are.
-    config.update(init_from="", encoder_rate=1.0, reductions=(1.0,), recolored=0.0, batch_size=16)
+    config = variants.get_config(name)
     config.source, config.steps = source, steps
     config.warmup_steps = min(config.warmup_steps, steps // 10)
-    config.val_scales, config.val_crop, config.val_images = SCALES, 240, 32
     config.val_every = config.checkpoint_every = steps
-    config.update(OTHER_SETTINGS.get(name, {}))
     return config
 
 
@@ -83,9 +48,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--source", required=True, help="as of train.py")
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=6_000)
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", default=list(VARIANTS), choices=list(VARIANTS)
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        default=list(variants.VARIANTS),
+        choices=list(variants.VARIANTS),
     )
     args = parser.parse_args()
     pools = {}

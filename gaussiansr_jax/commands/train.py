@@ -133,11 +133,16 @@ def _with_path(argument: str) -> str:
 
 
 def _path(config: str) -> str:
-    """The path of a config: itself or, of NAME and configs/NAME.py, the shipped file."""
-    path = Path(config)
+    """The path of a config: itself or, of NAME and configs/NAME.py, the shipped file.
+
+    What follows a colon is what the file's `get_config` takes; it stays.
+    """
+    name, colon, argument = config.partition(":")
+    path = Path(name)
     shipped = CONFIGS / f"{path.stem}.py"
     named = (str(path.parent) == "." and not path.suffix) or path.parts[:-1] == ("configs",)
-    return str(shipped) if named and not path.is_file() and shipped.is_file() else config
+    found = named and not path.is_file() and shipped.is_file()
+    return f"{shipped}{colon}{argument}" if found else config
 
 
 def _train(argv: list[str]) -> None:

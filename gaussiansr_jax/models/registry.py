@@ -45,7 +45,7 @@ def build(config: Mapping[str, Any]) -> SuperResolver:
         "gaussiansr" also takes "splatting": "field" (ours) or "official" (the official raster).
 
     Raises:
-      UserError: an unknown name or key, or a missing part.
+      UserError: an unknown name or key, a missing part, or parts that do not fit together.
 
     Examples:
       >>> from gaussiansr_jax import models
@@ -61,6 +61,11 @@ def build(config: Mapping[str, Any]) -> SuperResolver:
         raise UserError(f"unknown dtype {name!r}; choose from {', '.join(DTYPES)}")
     encoder = _part("encoder", ENCODERS, config, DTYPES[name])
     head = _part("head", HEADS, config, DTYPES[name])
+    if getattr(head, "splat_channels", 0) > encoder.channels:
+        raise UserError(
+            f"splat_channels of head {config['head']['name']} is {head.splat_channels}; encoder "
+            f"{config['encoder']['name']} has {encoder.channels} channels"
+        )
     return SuperResolver(encoder, head)
 
 

@@ -117,7 +117,11 @@ def check_config(config: ConfigDict) -> None:
     """
     _check_keys(config)
     _check_sequences(config)
-    models.build(config.model.to_dict())
+    if not models.build(config.model.to_dict()).tileable:
+        raise UserError(
+            "a head with splatting='official' cannot be trained here, only ported and evaluated; "
+            "train with splatting='field'"
+        )
     _check_pair(config, "scale_range")
     _check_pair(config, "temperature")
     if not set(config.init_parts) <= {"encoder", "head"}:

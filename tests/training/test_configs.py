@@ -60,6 +60,14 @@ def test_config(name):
     assert "configs" not in {line.split()[1] for line in source(module) if line[:4] == "from"}
 
 
+def test_the_help_shows_the_values_of_a_variant():
+    path = train._path("variants:200 kernels")
+    assert path == f"{train.CONFIGS / 'variants.py'}:200 kernels"
+    line = [sys.executable, "train.py", "--help", "--config", "variants:200 kernels"]
+    ended = subprocess.run(line, cwd=ROOT, text=True, capture_output=True)
+    assert "    --config.model.head.kernels=200\n" in ended.stdout, ended.stderr
+
+
 @pytest.mark.parametrize("factors", [(), (0.5,), (1.0, float("inf")), ("half",)])
 def test_reductions_must_be_factors_from_1_on(factors):
     config = default_config()
@@ -76,6 +84,8 @@ def test_reductions_must_be_factors_from_1_on(factors):
         ("model.head.selection", "hardest", r"unknown selection 'hardest' of head gaussiansr"),
         ("model.head.kernels", 0, r"kernels of head gaussiansr is 0; .* from 1 on"),
         ("model.head.sigma_range", (0.2,), r"sigma_range .* must be 2 finite numbers"),
+        ("model.head.splat_channels", 65, r"splat_channels .* is 65; .* has 64 channels"),
+        ("model.head.splatting", "official", r"official.* cannot be trained here"),
         ("model.encoder.blocks", "many", r"blocks of encoder edsr-baseline is 'many'"),
         ("warmup_steps", 60_001, r"warmup_steps=60001 is longer than the run of steps=60000"),
         ("seed", -1, "seed is -1; it must lie between 0 and"),

@@ -1,5 +1,7 @@
 """The step: independence of devices, of dispatches, and no traffic with the host."""
 
+import functools
+import json
 from functools import partial
 
 import jax
@@ -7,16 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_model
 from jax.flatten_util import ravel_pytree
 from ml_collections import ConfigDict
 
 from gaussiansr_jax import models
+from gaussiansr_jax.configs import variants
 from gaussiansr_jax.data.crops import SAMPLE, sample_keys
-from gaussiansr_jax.data.sampling import make_batch
+from gaussiansr_jax.data.sampling import Sample, make_batch
 from gaussiansr_jax.ops.coordinates import grid_queries
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
-from gaussiansr_jax.training.config import sample_settings
+from gaussiansr_jax.training.config import check_config, sample_settings
 from gaussiansr_jax.training.feeding import Resident
 from gaussiansr_jax.training.loop import load_data
 from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step, sample_loss
@@ -73,6 +77,44 @@ def test_gradients_on_1_and_8_devices_agree(config, head):
     assert np.abs(one).max() > 1e-4
     np.testing.assert_allclose(one, eight, atol=1e-6 * np.abs(one).max(), rtol=1e-4)
     np.testing.assert_allclose(one_metrics["loss"], eight_metrics["loss"], rtol=1e-5)
+
+
+@functools.cache
+def loss_and_gradient(head, patch):
+    """Of one small sample and a head given as JSON."""
+    config = {"encoder": {"name": "edsr-baseline", "blocks": 0}, "head": json.loads(head)}
+    model, rng = models.build(config), np.random.default_rng(0)
+    positions = np.array([0.1, 0.6, 2.1, 2.6], np.float32)  # two patches of two
+    sample = Sample(
+        lr=rng.random((4, 4, 3), np.float32),
+        ys=positions,
+        xs=positions,
+        cell=np.full(2, 0.5, np.float32),
+        target=rng.random((4, 4, 3), np.float32),
+    )
+
+    def loss(params):
+        return sample_loss(model, patch, params, 1.0, sample, jax.random.key(0))[0]
+
+    return jax.jit(jax.value_and_grad(loss))(tiny_model.init(config))
+
+
+@pytest.mark.parametrize("name", variants.VARIANTS)
+def test_variants_have_a_loss_and_a_gradient(name):
+    config = variants.get_config(name)
+    check_config(config)
+    # The same heads, but for widths and depths that make them slow.
+    narrow = {
+        "gaussiansr": {"hidden": 4},
+        "liif": {"hidden": 4},
+        "direct": {"trunk_channels": 4, "trunk_blocks": 1},
+    }
+    head = config.model.head.to_dict()
+    head = json.dumps(head | narrow[head["name"]], sort_keys=True)
+    loss, gradient = loss_and_gradient(head, 1 if config.query_patch == 1 else 2)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(gradient)]
+    assert np.isfinite(loss) and all(np.isfinite(leaf).all() for leaf in leaves)
+    assert np.abs(gradient["encoder"]["conv_in"]["kernel"]).max() > 0
 
 
 def test_the_loss_is_that_of_scattered_queries(config):

@@ -111,13 +111,19 @@ class GaussianSRLayers(nn.Module):
         widths = (self.hidden,) * 4 + (3,)
         self.decoder = MLP(widths, exact_gelu, self.dtype)
 
+    def logits(
+        self, features: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height width kernels"]:
+        """The classifier's output at each LR pixel, float32."""
+        kernel, bias = self.classifier(3, 3, features.shape[-1])
+        logits = convolve(features.astype(self.dtype), kernel, "SAME")
+        return add_bias(logits, bias).astype(jnp.float32)
+
     def selected_kernels(self, inputs: HeadInput) -> Float[Array, "batch height width 4"]:
         """σ_y, σ_x, ρ and opacity of each LR pixel's kernel; zero in the padding."""
-        kernel, bias = self.classifier(3, 3, inputs.features.shape[-1])
-        logits = convolve(inputs.features.astype(self.dtype), kernel, "SAME")
-        logits = add_bias(logits, bias).astype(jnp.float32)
         bank = jnp.stack([self.sigma_y, self.sigma_x, self.rho, self.opacity], -1)
-        kernels = selection.select(kernel_weights(self, logits, inputs), bank)
+        weights = kernel_weights(self, self.logits(inputs.features), inputs)
+        kernels = selection.select(weights, bank)
         return kernels if inputs.mask is None else jnp.where(inputs.mask, kernels, 0.0)
 
     def waves(
