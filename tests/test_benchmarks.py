@@ -12,13 +12,12 @@ import tiny_model
 from PIL import Image
 
 import gaussiansr_jax as gsr
-from gaussiansr_jax.data.settings import check_settings
-from gaussiansr_jax.training.config import check_config, sample_settings
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import experiments
 import figures
 import heads
+import questions
 import scaling
 import speed
 import splat_stream
@@ -104,13 +103,6 @@ def test_strips_and_chains_evaluate_the_same_splat():
     assert np.abs(cut[0].value).max() > 0
 
 
-@pytest.mark.parametrize("name", experiments.VARIANTS)
-def test_experiments_have_valid_settings(name):
-    config = experiments.settings(name, "samples", 100)
-    check_config(config)
-    check_settings(sample_settings(config), config.tile_size)
-
-
 def test_a_finished_experiment_is_a_line_of_the_table(tmp_path):
     tiny_model.save(tmp_path / experiments.WEIGHTS)
     scores = {f"val_psnr_x{s}": 20.0 + s for s in experiments.SCALES} | {"val_psnr_mean": 25.0}
@@ -150,6 +142,37 @@ def test_table():
         "| 26.80 GB, –, 2.00 GB |  |",
         "| a splat | – | – | – | – | – | 20.0 µs | – | – | out of memory |",
     ]
+
+
+def test_a_smaller_bank_is_the_same_model_with_fewer_choices():
+    upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
+    photo = tiny_model.photo(24, 24)
+    weights = questions.class_weights(upscaler, [photo], 2)
+    kept = np.array([1, 4, 7])
+    smaller = questions.class_weights(questions.with_bank(upscaler, kept), [photo], 2)
+    assert weights.shape == (144, 9)
+    expected = weights[:, kept] / weights[:, kept].sum(-1, keepdims=True)
+    np.testing.assert_allclose(smaller, expected, rtol=1e-4)
+    np.testing.assert_allclose(questions.effective(np.array([[0.25] * 4, [1, 0, 0, 0]])), [4, 1])
+
+
+def test_gaussians_scaled_at_evaluation():
+    upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG)
+    head = upscaler.params["head"]
+    wider = questions.scaled(upscaler, "sigma", 2).params["head"]
+    np.testing.assert_allclose(wider["sigma_x"], 2 * head["sigma_x"])
+    np.testing.assert_allclose(wider["sigma_y"], 2 * head["sigma_y"])
+    silent = questions.scaled(upscaler, "opacity", 0).params["head"]
+    assert not silent["opacity"].any() and silent["sigma_x"] is head["sigma_x"]
+
+
+def test_crops_show_the_strongest_gradients():
+    image = np.zeros((160, 200, 3), np.uint8)
+    image[20:140, 64:184] = tiny_model.photo(120, 120)
+    found = questions.crop(image)
+    assert found.shape == (questions.SIDE, questions.SIDE, 3)
+    assert np.count_nonzero(found) == np.count_nonzero(image)
+    assert all(page.shape == found.shape for page in questions.pages())
 
 
 @pytest.mark.processes
