@@ -1,4 +1,4 @@
-"""Image files in folders and ZIP archives, by relative names, and whether they are whole."""
+"""Image files in folders and ZIP archives, by relative names, and whether they can be decoded."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from gaussiansr_jax.data.sources import folder_paths
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.images import READABLE, read_rgb
 
-# What every reader of a data set understands; other formats become PNG.
+# PNG and JPEG, which every reader of a data set supports; other formats become PNG.
 _KEPT = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
@@ -37,8 +37,8 @@ class Checked(NamedTuple):
 
     Attributes:
       name: of the entry.
-      data: a PNG or JPEG file; None where it cannot be decoded.
-      reason: why it cannot be.
+      data: a PNG or JPEG file; None if it cannot be decoded.
+      reason: why it cannot be decoded.
     """
 
     name: str
@@ -71,7 +71,7 @@ def list_entries(path: str | os.PathLike) -> list[Entry]:
 
 
 def checked(entries: Sequence[Entry]) -> Iterator[Checked]:
-    """Reads and decodes files in threads, in their order, a few ahead of what is asked for."""
+    """Reads and decodes files in threads, a few in advance; yields them in the given order."""
     threads, waiting = os.cpu_count() or 1, deque()
     with ThreadPoolExecutor(threads) as executor:
         for entry in entries:
@@ -98,7 +98,7 @@ def _check(entry: Entry) -> Checked:
 
 def _is_image(name: str) -> bool:
     path = Path(name)
-    # __MACOSX holds what the system of that name puts beside pictures.
+    # __MACOSX holds files that macOS adds to archives.
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
     return path.suffix.lower() in READABLE and not hidden
 

@@ -2,8 +2,8 @@
 
 Sample i of a batch of B takes its tile from the i-th of B equal parts of the pool (stratified
 sampling: over the steps, every tile is equally likely). The part does not depend on the number of
-devices, and the samples of one device need but one piece of the pool: that is how devices and
-hosts share a pool without exchanging anything, and without changing a sample.
+devices, and the samples of one device need only one piece of the pool. So devices and hosts share a
+pool without exchanging anything, and no sample depends on their number.
 """
 
 from functools import partial
@@ -16,8 +16,8 @@ from jaxtyping import Array, Int, Key, UInt8
 
 from gaussiansr_jax.data.settings import SampleSettings
 
-# Into how many a sample's key is split: the first three choose the crop, the others what becomes
-# of it.
+# A sample's key is split into this many: the first three choose the crop, the others what is done
+# with it.
 KEYS = 7
 # What a sample's keys are for: itself, and the noise in its loss.
 SAMPLE, NOISE = 0, 1
@@ -28,7 +28,7 @@ class Table(NamedTuple):
 
     Attributes:
       sizes: [M, 2] valid (height, width) of each tile.
-      first: the number of the first of them in the pool.
+      first: index of the first of them in the pool.
       total: how many tiles the pool has.
     """
 
@@ -119,33 +119,33 @@ def draw_side(key: Key[Array, ""], settings: SampleSettings) -> Int[Array, ""]:
     """
     low, high = (settings.lr_size * scale for scale in settings.scale_range)
     sides = np.arange(round(low), round(high))
-    # Of 2**24 numbers, from which on the side is the next larger one.
+    # Of 2**24 random numbers, the first that gives each next larger side.
     limits = np.ceil((sides + 0.5 - low) / max(high - low, 1e-9) * 2**24).astype(np.uint32)
     number = jax.random.bits(key, dtype=jnp.uint32) >> 8
     return round(low) + jnp.sum(number >= limits, dtype=jnp.int32)
 
 
-def piece(lane: int, lanes: int, total: int) -> tuple[int, int]:
+def piece(device: int, devices: int, total: int) -> tuple[int, int]:
     """The piece of the pool that holds the tiles of all samples of one device.
 
     Args:
-      lane: number of the device.
-      lanes: number of devices.
+      device: index of the device among all.
+      devices: number of devices.
       total: number of tiles of the pool.
 
     Returns:
-      number of the first tile, and number of tiles; the latter is the same for all devices.
+      index of the first tile, and number of tiles; the latter is the same for all devices.
     """
-    starts = [lane * total // lanes for lane in range(lanes)]
-    ends = [-(-(lane + 1) * total // lanes) for lane in range(lanes)]
+    starts = [index * total // devices for index in range(devices)]
+    ends = [-(-(index + 1) * total // devices) for index in range(devices)]
     count = max(end - start for start, end in zip(starts, ends, strict=True))
-    return min(starts[lane], total - count), count
+    return min(starts[device], total - count), count
 
 
 def read_windows(
     tiles: UInt8[Array, "M T T 3"], crops: Crop, size: int
 ) -> UInt8[Array, "*B size size 3"]:
-    """Cuts the windows of crops, of any leading axes, out of the tiles."""
+    """The window of pixels of each crop, cut out of the tiles; crops have any leading axes."""
 
     def read(tile: Int[Array, ""], start: Int[Array, "2"]) -> UInt8[Array, "size size 3"]:
         at = (tile, start[0], start[1], 0)

@@ -50,7 +50,7 @@ class HrImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, split: str, entries: Sequence[Entry]) -> Iterator[tuple]:
         count = 0
-        pace = 0.1 if sys.stderr.isatty() else 20  # seconds; a log file needs no running bar
+        pace = 0.1 if sys.stderr.isatty() else 20  # seconds between updates; few in a log file
         bar = tqdm(checked(entries), split, len(entries), unit="image", mininterval=pace)
         for number, image in enumerate(bar):
             if image.data is None:
@@ -100,7 +100,7 @@ class Div2kHr(HrImages, skip_registration=True):
         return {s: self._generate_examples(s, list_entries(path)) for s, path in paths.items()}
 
     def _find(self) -> dict[str, Path]:
-        """Split -> archive or unpacked folder, among what was given or in it."""
+        """Split -> its archive or unpacked folder, one of the given paths or inside of one."""
         places = [Path(path).expanduser() for path in self.given]
         for place in places:
             if not place.exists():
@@ -123,7 +123,7 @@ class Div2kHr(HrImages, skip_registration=True):
 
 
 class HrFolder(HrImages, skip_registration=True):
-    """Images of one's own, from folders and ZIP archives."""
+    """A user's own images, from folders and ZIP archives."""
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager
@@ -148,17 +148,17 @@ def build(
     Args:
       name: "div2k_hr" or "hr_folder".
       given: folders and archives; for "div2k_hr" none downloads the official archives.
-      config: the name of one's own data set of `hr_folder`.
-      data_dir: where data sets lie; by default where tensorflow-datasets looks for them.
+      config: the name of a data set of `hr_folder`.
+      data_dir: the folder of data sets; by default where tensorflow-datasets looks for them.
       overwrite: whether an existing data set is replaced, once the new one is complete.
 
     Returns:
       the builder: `info.splits`, `data_path`, `skipped`.
 
     Raises:
-      UserError: it exists, nothing to read, no room, or a download that fails.
+      UserError: the data set exists, there is nothing to read or no room, or a download fails.
     """
-    for each in given:  # before tfds says that it begins
+    for each in given:  # checked before tfds prints that it starts
         if name == "hr_folder":
             list_entries(each)
         elif not Path(each).expanduser().exists():
@@ -174,7 +174,7 @@ def build(
         raise UserError(f"{path} exists already; pass --overwrite to build it again")
     with _set_aside(path):
         try:
-            # Google's bucket has none of these.
+            # Google's bucket of prepared data sets has none of these.
             settings = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=settings)
         except Exception as error:  # whatever tfds, its download manager and file systems raise
@@ -186,7 +186,7 @@ def build(
 
 @contextmanager
 def _set_aside(path: Path) -> Iterator[None]:
-    """Gives a folder another name, and its own again if what is done meanwhile fails."""
+    """Renames a folder meanwhile; deletes it afterwards, or on an error names it as before."""
     if not path.exists():
         yield
         return

@@ -1,4 +1,4 @@
-"""Held-out images: the center crops on which training is judged."""
+"""Held-out images: the center crops on which a training run is validated."""
 
 from collections.abc import Sequence
 

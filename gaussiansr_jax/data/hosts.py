@@ -1,4 +1,4 @@
-"""This process among those that train together, as far as their data is concerned."""
+"""Which share of the data this process needs, among those that train together."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,9 @@ class Hosts(NamedTuple):
     """One of `count` processes, each with as many devices.
 
     Attributes:
-      index: number of this process.
+      index: of this process.
       count: number of processes.
-      devices: of each process.
+      devices: number of devices of each process.
     """
 
     index: int = 0
@@ -23,13 +23,14 @@ class Hosts(NamedTuple):
     devices: int = 1
 
     @property
-    def lanes(self) -> range:
-        """The numbers of this process's devices among all."""
+    def device_indices(self) -> range:
+        """Indices of this process's devices among those of all."""
         return range(self.index * self.devices, (self.index + 1) * self.devices)
 
     def piece(self, total: int) -> tuple[int, int]:
-        """First and number of the tiles that this process's devices draw from, of `total`."""
-        pieces = [piece(lane, self.count * self.devices, total) for lane in self.lanes]
+        """The tiles that this process's devices draw from: index of the first, and how many."""
+        devices = self.count * self.devices
+        pieces = [piece(device, devices, total) for device in self.device_indices]
         first = pieces[0][0]
         return first, pieces[-1][0] + pieces[-1][1] - first
 

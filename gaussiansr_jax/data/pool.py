@@ -20,7 +20,7 @@ class Pool(NamedTuple):
     Attributes:
       tiles: [N, T, T, 3] uint8, in memory or in a memory-mapped file.
       sizes: [N, 2] valid (height, width) of each tile.
-      first: the number of the first of these tiles among those of all hosts.
+      first: index of the first of these tiles among those of all hosts.
       total: the number of tiles of all hosts.
     """
 
@@ -50,7 +50,7 @@ def build_pool(
         interpolation. A reduced image has finer detail in each pixel and less of the noise and the
         compression of its file. Only at the least of them must an image have the least size.
       hosts: this process among all; by default it is alone.
-      store: where the tiles lie; by default in memory if they fit.
+      store: where the tiles are kept; by default in memory if they fit.
       skip: whether images that cannot be read or are too small are left out.
 
     Raises:
@@ -76,8 +76,8 @@ def build_pool(
         if not damaged.any():
             return Pool(tiles, layout.sizes[first : first + count], first, layout.total)
         del tiles
-        # Damage behind the header shows only now. Without these images all tiles after them have
-        # other numbers, on all hosts: they are cut once more.
+        # Damage beyond the header is found only now. Without these images the tiles after them have
+        # other indices, on all hosts: the tiles are cut once more.
         check(part, damaged, reasons, skip=skip)
         used = used[~damaged]
 

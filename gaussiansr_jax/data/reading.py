@@ -15,7 +15,7 @@ from gaussiansr_jax.data.sources import ImageRef
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.images import UnreadableImage, read_size
 
-NAMED = 5  # as many bad files a message names
+NAMED = 5  # the most bad files that a message names
 
 
 def in_threads(
@@ -38,7 +38,7 @@ def in_threads(
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         done = threads.map(attempt, indices)
-        pace = 0.1 if sys.stderr.isatty() else 20  # seconds; a log file needs no running bar
+        pace = 0.1 if sys.stderr.isatty() else 20  # seconds between updates; few in a log file
         for _ in tqdm(done, title, len(indices), False, unit="image", mininterval=pace, delay=1):
             pass
     return results, failures

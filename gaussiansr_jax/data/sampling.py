@@ -1,4 +1,4 @@
-"""A training sample, made on the device of a crop and (seed, step, index)."""
+"""A training sample, made on the device from a crop and (seed, step, index)."""
 
 from functools import partial
 from typing import NamedTuple
@@ -33,20 +33,21 @@ class Sample(NamedTuple):
 class Windows(NamedTuple):
     """The pixels that some steps read from the pool, on the device that makes their samples.
 
-    All else follows from them, (seed, step, index) and the settings. So it is one program that
-    trains, wherever the pool lies, and its results are the same to the last bit.
+    Everything else follows from them, (seed, step, index) and the settings. So the same program
+    trains wherever the pool is kept, and its results are equal bit for bit.
 
     Attributes:
       pixels: [N, S, W, W, 3] for each of N steps and S samples.
       crops: [N, S] the crops in them.
       first_step: the step of the first of them.
-      lane: the number of the device; it makes the samples that follow those of the lane before.
+      device: index of the device among all. Device i of batches of B on D devices makes the samples
+        from i B / D on.
     """
 
     pixels: UInt8[Array, "*D N S W W 3"]
     crops: Crop
     first_step: Int[Array, "*D"]
-    lane: Int[Array, "*D"]
+    device: Int[Array, "*D"]
 
 
 def make_batch(
@@ -63,7 +64,7 @@ def make_batch(
 def make_sample(
     window: UInt8[Array, "W W 3"], crop: Crop, key: Key[Array, ""], settings: SampleSettings
 ) -> Sample:
-    """Makes an LR image, queries, a reflection, and other colors of an HR crop.
+    """Makes an LR image and its queries from an HR crop, reflected and recolored at random.
 
     The HR crop has side `h`, so that the true scale is `h / L`. The LR image is its antialiased
     cubic reduction as Pillow makes it, as in LIIF, rounded to 8 bits.
@@ -96,8 +97,8 @@ def make_sample(
 def _recolor(key: Key[Array, ""], rgb: Float[Array, "H W 3"]) -> Float[Array, "H W 3"]:
     """Exchanges the channels, inverts them or not, and halves their contrast at most.
 
-    What becomes of a color is the same for all pixels and linear, so that the reduction of the
-    result is the result of the reduction, but for clipping and rounding. Values stay in [0, 1].
+    The change is linear and the same for all pixels, so it commutes with the reduction, except for
+    clipping and rounding. Values stay in [0, 1].
     """
     channels, inverted, contrast, darkest = jax.random.split(key, 4)
     rgb = rgb[..., jax.random.permutation(channels, 3)]
@@ -113,7 +114,7 @@ def _query_index(
     patch = settings.query_patch
     count = settings.query_size // patch
     first = jnp.arange(count + 1)[None] * side // count
-    # A part may be empty where single queries outnumber the crop's rows; its query begins it.
+    # Where single queries outnumber the crop's rows, a part may be empty: its start is queried.
     last = jnp.maximum(first[:, 1:] - patch, first[:, :-1])
     origin = jax.random.randint(key, (2, count), first[:, :-1], last + 1)
     return (origin[..., None] + jnp.arange(patch)[None, None]).reshape(2, -1)

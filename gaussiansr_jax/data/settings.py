@@ -1,10 +1,10 @@
-"""What is the same for all samples of a training run, and its checks."""
+"""The settings that all samples of a training run share, and their checks."""
 
 from typing import NamedTuple
 
 from gaussiansr_jax.errors import UserError
 
-# Products of it are numbers of 32 bits, see `crops.draw_tile`.
+# So that the products in `crops.draw_tile` fit into 32 bits.
 MAX_BATCH = 2**15
 
 

@@ -41,8 +41,8 @@ class ImageRef:
 
     Attributes:
       name: for messages.
-      open: gives what Pillow can open.
-      stamp: changes when the image does.
+      open: returns a path or an open file, for `images.read`.
+      stamp: a text that changes when the image does.
     """
 
     name: str
@@ -73,7 +73,7 @@ def find_images(source: str) -> list[ImageRef]:
 
 
 def folder_images(folder: str) -> list[ImageRef]:
-    """All image files below a folder, sorted by path; files of other kinds are passed over.
+    """All image files below a folder, sorted by path; other files are ignored.
 
     Raises:
       UserError: no such folder, or no image below it.
@@ -98,7 +98,7 @@ def folder_paths(folder: str | Path) -> list[Path]:
 
 
 def sample_images() -> list[ImageRef]:
-    """The photographs that lie in the installed scikit-image package: nothing is downloaded.
+    """The photographs in the installed scikit-image package; nothing is downloaded.
 
     Raises:
       UserError: scikit-image is missing, or has no photograph.
@@ -118,7 +118,7 @@ def sample_images() -> list[ImageRef]:
 def tfds_images(name: str, split: str) -> list[ImageRef]:
     """The images of a prepared TensorFlow Datasets data set in array_record format.
 
-    Read by random access, without TensorFlow; `TFDS_DATA_DIR` says where prepared data sets lie.
+    Read by random access, without TensorFlow; `TFDS_DATA_DIR` is the folder of prepared data sets.
 
     Args:
       name: name of the data set (`NAME` or `NAME/CONFIG`), or the folder of a prepared one

@@ -22,10 +22,10 @@ MEMORY_SHARE = 0.8
 
 
 class Store(NamedTuple):
-    """Where tiles may lie.
+    """Where tiles are kept.
 
     Attributes:
-      on_disk: whether they lie in a file; None is where they do not fit into memory.
+      on_disk: whether in a file; None: in a file only if they do not fit into memory.
       folder: of the files; "" is `tiles` in the folder of the package's caches.
     """
 
@@ -33,12 +33,12 @@ class Store(NamedTuple):
     folder: str = ""
 
     def path(self, key: str) -> Path:
-        """The file of tiles with a fingerprint."""
+        """The file of the tiles whose `fingerprint` is `key`."""
         default = os.environ.get("GAUSSIANSR_JAX_CACHE") or "~/.cache/gaussiansr-jax"
         return Path(self.folder or f"{default}/tiles").expanduser() / f"tiles-{key}.npy"
 
     def takes_disk(self, size: int) -> bool:
-        """Whether so many bytes go to the disk."""
+        """Whether tiles of `size` bytes are kept on disk."""
         if self.on_disk is not None:
             return self.on_disk
         free = available_bytes()
@@ -54,7 +54,7 @@ class NewTiles:
 
 
 def fingerprint(images: Sequence[ImageRef], layout: Layout, first: int, count: int) -> str:
-    """What tiles depend on, as a short name: other or changed images give another one."""
+    """A digest of everything that tiles depend on: other or changed images give another one."""
     names = [(image.name, image.stamp) for image in images]
     own = layout.images(first, count)
     facts = names, layout.entering[own.start : own.stop], layout.tile_size

@@ -13,7 +13,7 @@ class Layout(NamedTuple):
 
     Attributes:
       entering: for each image, the shapes in which it enters: as it is, or reduced.
-      starts: [images + 1] the number of the first tile of each image.
+      starts: [images + 1] index of the first tile of each image, and the number of all tiles.
       sizes: [N, 2] valid (height, width) of each tile.
       tile_size: height and width of a tile with its padding.
     """
@@ -29,7 +29,7 @@ class Layout(NamedTuple):
         return int(self.starts[-1])
 
     def images(self, first: int, count: int) -> range:
-        """The images that some of `count` tiles from `first` on are cut out of."""
+        """Indices of the images that `count` tiles from `first` on are cut out of."""
         begin = np.searchsorted(self.starts, first, "right") - 1
         return range(int(begin), int(np.searchsorted(self.starts, first + count, "left")))
 

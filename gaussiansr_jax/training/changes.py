@@ -15,8 +15,8 @@ from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.training.config import default_config, to_json
 from gaussiansr_jax.training.workdir import WEIGHTS
 
-# May change without a word: where things lie, and when something is reported. What the names of
-# images stand for is compared itself, so that a data set may be moved.
+# May change without a note: where things are stored, and when something is reported. Images are
+# compared by their pixels and not by these names, so a data set may be moved.
 FREE = frozenset(
     [
         "pool",
@@ -31,7 +31,7 @@ FREE = frozenset(
         "skip_bad_images",
     ]
 )
-# May change, with a word: how the parameters follow from the samples.
+# May change, with a note: how the parameters follow from the samples.
 STEERING = frozenset(
     [
         "steps",
@@ -62,7 +62,7 @@ def check_settings(
       config: the new ones.
 
     Returns:
-      what has changed and may change; "" for nothing.
+      what has changed, in words; "" if nothing has.
 
     Raises:
       UserError: a setting has changed that the samples, the parameters at the start or the scores
@@ -92,9 +92,9 @@ def check_settings(
 def images_seen(
     group: Group, pool: Pool, crops: UInt8[np.ndarray, "N S S 3"]
 ) -> dict[str, dict[str, Any]]:
-    """What a run is trained and judged on, as JSON; every process must call it.
+    """Digests of what a run is trained and validated on, as JSON; every process must call it.
 
-    Pixels are compared, not names: of the crops all, of the tiles some.
+    They are of the pixels, not of names: of all crops, and of some of the tiles.
     """
     probes = np.unique(np.linspace(0, pool.total - 1, _PROBES).astype(int))
     own = [int(i) for i in probes if 0 <= i - pool.first < len(pool.tiles)]
@@ -121,14 +121,14 @@ def check_images(workdir: Path, before: Mapping[str, Any] | None, now: Mapping[s
       now: those of its continuation.
 
     Raises:
-      UserError: they are others.
+      UserError: it does not.
     """
     for kind, facts in now.items():
         if before is None or before[kind] == facts:
             continue
         unit = next(iter(facts))
         raise UserError(
-            f"the {kind} images are others than those that the run in {workdir} was started with "
+            f"the {kind} images are not those that the run in {workdir} was started with "
             f"({facts[unit]} {unit}, before {before[kind][unit]}); {_way_out(workdir)}"
         )
 

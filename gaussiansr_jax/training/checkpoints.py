@@ -1,9 +1,9 @@
 """Checkpoints of a training run, each with all that a resumed run needs.
 
-Process 0 alone reads and writes them: the state is the same in all processes. Saving waits until
-everything is written, so that training never gets further than a save ahead of what a crash leaves.
-A checkpoint also holds the best weights until then. A run that continues from it thus knows no
-better ones from a future that it does not repeat.
+Only process 0 reads and writes them: the state is the same in all processes. Saving waits until
+everything is written, so a crash loses at most the steps since the last save. A checkpoint also
+holds the best weights so far, so a run that continues from it does not keep better ones from steps
+that it will do again.
 """
 
 import os
@@ -103,13 +103,13 @@ class Checkpoints:
             ) from error
 
     def restore(self, state: TrainState) -> Saved:
-        """The newest checkpoint that is whole; damaged ones are moved out of the way.
+        """The newest undamaged checkpoint; damaged ones are moved out of the way.
 
         Args:
           state: a state on the host, of the shapes to be read.
 
         Raises:
-          UserError: all are damaged, or the newest whole one is of another optimizer.
+          UserError: all are damaged, or the newest undamaged one is of another optimizer.
         """
         damaged = []
         for step in sorted(self._manager.all_steps(), reverse=True):

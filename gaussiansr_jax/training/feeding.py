@@ -12,12 +12,12 @@ from gaussiansr_jax.data.crops import Table, draw_crops, piece, read_windows
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.data.sampling import Windows
 from gaussiansr_jax.data.settings import SampleSettings
-from gaussiansr_jax.training.placing import gigabytes, join, local_lanes, tiles_in_words
+from gaussiansr_jax.training.placing import device_indices, gigabytes, join, tiles_in_words
 from gaussiansr_jax.training.streaming import Streaming
 
 # The share of a device's memory that its piece of the pool may take.
 DEVICE_SHARE = 0.6
-# Bytes per device of the windows of one dispatch. When streaming, a device holds three of these.
+# The most bytes of windows in one dispatch, for each device. Streaming keeps three of these there.
 WINDOW_BYTES = 512 * 2**20
 
 
@@ -27,12 +27,12 @@ class Share(NamedTuple):
     Attributes:
       tiles: [M, T, T, 3].
       table: what these tiles are.
-      lane: the number of the device.
+      device: index of the device among all.
     """
 
     tiles: UInt8[Array, "M T T 3"]
     table: Table
-    lane: Int[Array, ""]
+    device: Int[Array, ""]
 
 
 class Resident:
@@ -45,23 +45,23 @@ class Resident:
     """
 
     def __init__(self, pool: Pool, settings: SampleSettings, devices: list[jax.Device]):
-        local, lanes = local_lanes(devices)
+        indices, total = device_indices(devices)
         self._shares, count = [], 0
-        for lane, device in zip(local, devices, strict=True):
-            first, count = piece(lane, lanes, pool.total)
+        for index, device in zip(indices, devices, strict=True):
+            first, count = piece(index, total, pool.total)
             part = slice(first - pool.first, first - pool.first + count)
             table = Table(pool.sizes[part], np.int32(first), np.int32(pool.total))
-            share = Share(pool.tiles[part], table, np.int32(lane))
+            share = Share(pool.tiles[part], table, np.int32(index))
             self._shares.append(jax.device_put(share, device))
-        where = f"on each of {lanes} devices" if lanes > 1 else "on the device"
+        where = f"on each of {total} devices" if total > 1 else "on the device"
         self._words = f"{tiles_in_words(pool)}, {gigabytes(pool, count)} {where}"
-        self._read = jax.jit(_reader(settings, settings.batch_size // lanes), static_argnums=2)
+        self._read = jax.jit(_reader(settings, settings.batch_size // total), static_argnums=2)
 
     def __str__(self) -> str:
         return self._words
 
     def take(self, step: int, steps: int) -> Windows:
-        """What `steps` steps from `step` on read."""
+        """The windows of `steps` steps from `step` on."""
         windows = [self._read(share, np.int32(step), steps) for share in self._shares]
         return jax.tree.map(lambda *arrays: join(list(arrays)), *windows)
 
@@ -75,12 +75,12 @@ def _reader(
     """(share, step, steps) -> windows of one device, with a leading axis of 1."""
 
     def read(share: Share, step: Int[Array, ""], steps: int) -> Windows:
-        indices = share.lane * samples + jnp.arange(samples)
+        indices = share.device * samples + jnp.arange(samples)
         tile_size = share.tiles.shape[1]
         numbers = step + jnp.arange(steps)
         crops = draw_crops(share.table, numbers, indices, settings, tile_size)
         pixels = read_windows(share.tiles, crops, settings.crop_size)
-        return jax.tree.map(lambda x: x[None], Windows(pixels, crops, step, share.lane))
+        return jax.tree.map(lambda x: x[None], Windows(pixels, crops, step, share.device))
 
     return read
 

@@ -1,4 +1,4 @@
-"""What lies on which device."""
+"""Arrays on the devices of this host, and how many devices there are."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from gaussiansr_jax.training.state import AXIS
 
 
 def put(tree: Any, devices: list[jax.Device]) -> Any:
-    """Sends to each device its own of the leaves' lists; they get a leading axis of devices.
+    """Sends each device its item of every list, as one array with a leading axis of devices.
 
-    On CPUs the result may be the very memory of the arrays.
+    On CPUs the result may share memory with the given arrays.
 
     Args:
       tree: lists of arrays or whole numbers, one for each device.
@@ -30,7 +30,7 @@ def put(tree: Any, devices: list[jax.Device]) -> Any:
 
 
 def join(arrays: list[jax.Array]) -> jax.Array:
-    """One array of arrays [1, …] that lie on this host's devices, in the order of these."""
+    """One array [devices, …] from an array [1, …] on each of this host's devices, in order."""
     devices = np.array([next(iter(array.devices())) for array in arrays])
     sharding = NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec(AXIS))
     shape = (len(arrays), *arrays[0].shape[1:])
@@ -47,7 +47,7 @@ def gigabytes(pool: Pool, tiles: int) -> str:
     return f"{tiles * pool.tiles[0].nbytes / 1e9:.2f} GB"
 
 
-def local_lanes(devices: list[jax.Device]) -> tuple[range, int]:
-    """The numbers of this host's devices among those of all hosts, and how many all are."""
+def device_indices(devices: list[jax.Device]) -> tuple[range, int]:
+    """Indices of this host's devices among those of all hosts, and the number of all."""
     first = jax.process_index() * len(devices)
     return range(first, first + len(devices)), jax.process_count() * len(devices)

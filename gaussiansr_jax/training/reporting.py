@@ -1,4 +1,4 @@
-"""What a training run tells while it runs: progress bar, JSON lines, TensorBoard."""
+"""What a training run reports: progress bar, JSON lines, TensorBoard."""
 
 import json
 import sys
@@ -18,8 +18,8 @@ class Reporter:
     """Writes the progress of a run; of several hosts, only the first has an active one.
 
     Args:
-      workdir: the run's folder; `metrics.jsonl` and TensorBoard's files are added to. What they
-        say about steps that a resumed run does again is dropped.
+      workdir: the run's folder. Its `metrics.jsonl` and TensorBoard files are continued; what they
+        hold of steps that a resumed run repeats is removed.
       step: steps done already.
       steps: steps in all.
       active: whether anything is written.

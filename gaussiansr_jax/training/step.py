@@ -65,7 +65,7 @@ def make_gradient(
     share = settings.batch_size // devices
 
     def gradient(state: TrainState, windows: Windows) -> tuple[Float[Array, "P"], Metrics]:
-        indices = windows.lane * share + jnp.arange(share)
+        indices = windows.device * share + jnp.arange(share)
         keys, noise_keys = (
             sample_keys(settings.seed, state.step, indices, use) for use in (SAMPLE, NOISE)
         )

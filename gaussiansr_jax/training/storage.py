@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Takes that many bytes of the disk and gives them back: Orbax fails with pages of tracebacks.
+    """Checks for room by reserving it for a moment: on a full disk Orbax prints long tracebacks.
 
     Raises:
       OSError: the disk is full.
@@ -35,13 +35,13 @@ def open_manager(folder: Path, keep: int | None, write: bool = True) -> ocp.Chec
       keep: how many checkpoints stay; None is all.
       write: whether what a crash left half-written is removed, and checkpoints may be saved.
     """
-    # Only this process takes part, so that Orbax waits for no other.
+    # Only this process takes part, so Orbax does not wait for others.
     alone = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(),
         active_processes={jax.process_index()},
         barrier_sync_key_prefix=f"process-{jax.process_index()}",
     )
-    # Not Orbax's read_only, which warns of being what was asked for.
+    # Orbax's read_only is not used: it prints a warning whenever it is set.
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep,
         create=False,
@@ -76,7 +76,7 @@ def read(
 
 
 def digest(trees: dict[str, Any]) -> str:
-    """Changes with the names and the numbers of nested dicts of arrays."""
+    """A digest of the names and numbers in nested dicts of arrays."""
     state = hashlib.blake2b(digest_size=16)
     for path, leaf in named(trees):
         state.update(path.encode() + np.ascontiguousarray(leaf).tobytes())

@@ -14,7 +14,7 @@ from gaussiansr_jax.data.crops import Crop, Table, draw_crops
 from gaussiansr_jax.data.pool import Pool
 from gaussiansr_jax.data.sampling import Windows
 from gaussiansr_jax.data.settings import SampleSettings
-from gaussiansr_jax.training.placing import local_lanes, put, tiles_in_words
+from gaussiansr_jax.training.placing import device_indices, put, tiles_in_words
 
 AHEAD = 2  # dispatches that are prepared in advance
 
@@ -22,8 +22,8 @@ AHEAD = 2  # dispatches that are prepared in advance
 class Streaming:
     """The pool stays on the host, and the windows of the next steps are sent in advance.
 
-    The host draws the same crops as the devices would. So the samples are those of `Resident`, and
-    those of any step can be made first: a resumed run needs no state of this.
+    The host draws the same crops as the devices would, so the samples are those of `Resident`. Any
+    step can come first: nothing of this is saved for a resumed run.
 
     Args:
       pool: what this host holds.
@@ -43,9 +43,9 @@ class Streaming:
     ):
         self._pool, self._settings, self._devices = pool, settings, devices
         self._length, self._end = length, end
-        local, lanes = local_lanes(devices)
-        self._lanes, self._samples = local, settings.batch_size // lanes
-        self._draw = _crop_drawer(pool, settings, local, self._samples)
+        self._indices, total = device_indices(devices)
+        self._samples = settings.batch_size // total
+        self._draw = _crop_drawer(pool, settings, self._indices, self._samples)
         self._loader = ThreadPoolExecutor(1, "windows")
         self._readers = ThreadPoolExecutor(min(8, os.cpu_count() or 1), "reader")
         self._buffers: dict[int, np.ndarray] = {}
@@ -77,15 +77,15 @@ class Streaming:
         self._pending.append((step, steps, self._loader.submit(self.load, step, steps)))
 
     def load(self, step: int, steps: int) -> Windows:
-        """Draws, reads and sends the windows of some steps; not from two threads at a time."""
+        """Draws, reads and sends the windows of some steps; no two threads may call it at once."""
         crops = self._draw(step, steps)
         pixels = self._buffer(steps)
         list(self._readers.map(partial(self._read, crops, pixels), range(steps)))
         windows = Windows(
             pixels=list(pixels),
             crops=Crop(*map(list, crops)),
-            first_step=[step] * len(self._lanes),
-            lane=list(self._lanes),
+            first_step=[step] * len(self._devices),
+            device=list(self._indices),
         )
         # Sent when this returns, so that the buffer can be used again.
         return jax.block_until_ready(put(windows, self._devices))
@@ -93,15 +93,15 @@ class Streaming:
     def _read(self, crops: Crop, pixels: np.ndarray, step: int) -> None:
         """Copies the windows of one step."""
         size = self._settings.crop_size
-        for lane, sample in np.ndindex(len(self._lanes), self._samples):
-            at = lane, step, sample
+        for device, sample in np.ndindex(len(self._devices), self._samples):
+            at = device, step, sample
             y, x = crops.start[at]
             pixels[at] = self._pool.tiles[crops.tile[at], y : y + size, x : x + size]
 
     def _buffer(self, steps: int) -> np.ndarray:
-        """Memory that is used again and again: new pages would cost as much as the copies."""
+        """Memory that is reused: taking new pages would cost as much as the copies."""
         size = self._settings.crop_size
-        shape = (len(self._lanes), steps, self._samples, size, size, 3)
+        shape = (len(self._devices), steps, self._samples, size, size, 3)
         if self._devices[0].platform == "cpu":
             # There the device's array shares this memory (in jax 0.10 even with may_alias=False),
             # so it must not be written to again.
@@ -112,11 +112,17 @@ class Streaming:
 
 
 def _crop_drawer(
-    pool: Pool, settings: SampleSettings, lanes: range, samples: int
+    pool: Pool, settings: SampleSettings, devices: range, samples: int
 ) -> Callable[[int, int], Crop]:
-    """(first step, steps) -> the crops of this host's devices, [lanes, steps, samples].
+    """(first step, steps) -> the crops of this host's devices, [devices, steps, samples].
 
-    They are drawn on the CPU, beside the training, unless JAX was started without it.
+    They are drawn on the CPU during training, if JAX has the CPU as a device.
+
+    Args:
+      pool: what this host holds.
+      settings: of all samples.
+      devices: indices of this host's devices among all.
+      samples: of a step on each device.
     """
     try:
         device = jax.local_devices(backend="cpu")[0]
@@ -124,7 +130,7 @@ def _crop_drawer(
         device = jax.local_devices()[0]
     table = Table(pool.sizes, np.int32(pool.first), np.int32(pool.total))
     table = jax.device_put(table, device)
-    indices = np.arange(lanes.start * samples, lanes.stop * samples, dtype=np.int32)
+    indices = np.arange(devices.start * samples, devices.stop * samples, dtype=np.int32)
 
     @partial(jax.jit, static_argnums=2)
     def draw(table: Table, step: jax.Array, steps: int) -> Crop:
@@ -133,7 +139,7 @@ def _crop_drawer(
 
     def call(step: int, steps: int) -> Crop:
         crops = jax.device_get(draw(table, np.int32(step), steps))
-        shape = (steps, len(lanes), samples)
+        shape = (steps, len(devices), samples)
         return jax.tree.map(lambda x: x.reshape(shape + x.shape[2:]).swapaxes(0, 1), crops)
 
     return call

@@ -23,7 +23,7 @@ CHUNK = 4  # images of one call: bounds the memory
 
 
 class Validator:
-    """PSNR of held-out crops at a few scales, whole or not.
+    """PSNR of held-out crops at a few scales, whole numbers or fractions.
 
     The LR images are made once, as `evaluation.protocol` says. All are padded to the largest, so
     that one compilation serves all scales. Each process scores its share of the crops.
@@ -113,7 +113,7 @@ class Validator:
         valid: Int[Array, ""],
         scale: Float[Array, ""],
     ) -> Float[Array, "B S S 3"]:
-        """Of the LR images, `valid` pixels each way count; so do valid * scale of the result's."""
+        """Only the first `valid` LR rows and columns count, and valid · scale of the output."""
         count = lr.shape[0]
         ys = jnp.broadcast_to(grid_positions(self._crop, scale), (count, self._crop))
         cell = jnp.full((count, 2), 1 / scale)

@@ -1,4 +1,4 @@
-"""What lies in the folder of a training run, besides its checkpoints."""
+"""The folder of a training run: its lock and its config."""
 
 import json
 import time
@@ -22,7 +22,7 @@ PATIENCE = 30.0  # seconds in which an earlier process may end; it may be saving
 
 @contextmanager
 def claimed(workdir: Path) -> Iterator[None]:
-    """While this process writes a run, no other may. The system drops the claim of a dead process.
+    """Locks a run's folder for this process; the lock of a process that dies is released.
 
     Args:
       workdir: created if missing.
@@ -43,7 +43,7 @@ def claimed(workdir: Path) -> Iterator[None]:
             if time.monotonic() > deadline:
                 raise UserError(
                     f"another process is training in {workdir}; wait until it ends, or name "
-                    f"another --workdir (if none is, remove {workdir / LOCK})"
+                    f"another --workdir (if there is none, remove {workdir / LOCK})"
                 )
             time.sleep(0.2)
         yield

@@ -35,19 +35,19 @@ def test_over_a_batch_every_tile_is_equally_likely(total, parts, monkeypatch):
 
 @given(st.integers(1, 400), st.integers(1, 8), st.integers(1, 8), st.integers(1, 4))
 def test_a_device_holds_the_tiles_of_its_samples(total, share, devices, hosts):
-    lanes, pieces = devices * hosts, []
-    batch = share * lanes
+    total_devices, pieces = devices * hosts, []
+    batch = share * total_devices
     for host in range(hosts):
         first, count = Hosts(host, hosts, devices).piece(total)
-        for lane in Hosts(host, hosts, devices).lanes:
-            start, length = piece(lane, lanes, total)
+        for device in Hosts(host, hosts, devices).device_indices:
+            start, length = piece(device, total_devices, total)
             pieces.append(length)
             assert first <= start and start + length <= first + count <= total
-            for index in range(lane * share, (lane + 1) * share):
+            for index in range(device * share, (device + 1) * share):
                 least = index * (total // batch) + index * (total % batch) // batch
                 most = index * (total // batch) + (index * (total % batch) + total - 1) // batch
                 assert start <= least and most < start + length
-    assert len(set(pieces)) == 1 and pieces[0] <= -(-total // lanes) + 1
+    assert len(set(pieces)) == 1 and pieces[0] <= -(-total // total_devices) + 1
 
 
 def test_large_pools_and_batches_stay_within_32_bits():

@@ -105,11 +105,11 @@ def test_a_device_holds_its_piece_alone(config):
     tiles = np.arange(20, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 48, 48, 3), np.uint8)
     pool, devices = Pool(tiles, np.full((20, 2), 48, np.int32), 0, 20), jax.local_devices()
     shares = Resident(pool, sample_settings(config), devices)._shares
-    for lane, (share, device) in enumerate(zip(shares, devices, strict=True)):
-        first = min(20 * lane // 8, 17)
+    for index, (share, device) in enumerate(zip(shares, devices, strict=True)):
+        first = min(20 * index // 8, 17)
         assert share.tiles.devices() == {device}
         np.testing.assert_array_equal(share.tiles[:, 0, 0, 0], first + np.arange(3))
-        assert share.lane == lane and share.table.first == first
+        assert share.device == index and share.table.first == first
 
 
 def test_auto_streams_what_does_not_fit(config):

@@ -118,7 +118,7 @@ def test_a_finished_run_trains_no_further(config, whole):
         ("scale_range", (1, 3), r"scale_range=\[1.0, 4.0\], which cannot become .*=\[1, 3\]"),
         ("val_scales", (2,), r"val_scales=\[2, 3\], which cannot become val_scales=\[2\]"),
         ("init_from", "edsr", "init_from='', which cannot become init_from='edsr'"),
-        ("val_images", 2, "the training images are others .*8 tiles, before 10[)]"),
+        ("val_images", 2, "the training images are not those .*8 tiles, before 10[)]"),
     ],
 )
 def test_what_samples_depend_on_does_not_change(config, whole, name, value, words):
@@ -135,7 +135,7 @@ def test_other_images_do_not_continue_a_run(config, folder, whole, tmp_path, whi
     shutil.copytree(folder, tmp_path / "images")
     Image.new("RGB", (56, 48)).save(tmp_path / "images" / which)
     config.source = f"folder:{tmp_path / 'images'}"
-    with pytest.raises(UserError, match="images are others than those that the run in"):
+    with pytest.raises(UserError, match="images are not those that the run in"):
         loop.train(config, whole)
 
 
