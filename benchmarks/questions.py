@@ -4,20 +4,24 @@
     python benchmarks/questions.py shapes    --b100 DIR [--figure FILE]
     python benchmarks/questions.py subjects  --b100 DIR [--liif FILE.pth] [--figure FILE]
     python benchmarks/questions.py scales    --b100 DIR --set5 DIR [--liif FILE.pth] [--figure FILE]
+    python benchmarks/questions.py times     --set5 DIR [--liif FILE.pth] [--figure FILE]
 
 - kernels: which kernels of its bank does the paper's model choose, and what if it has fewer?
 - shapes: what do wider, narrower, stronger or weaker Gaussians do to PSNR, SSIM and FLIP? FLIP is a
   perceptual difference, from 0 to 1, by NVIDIA's package: pip install flip-evaluator
 - subjects: how much better than bicubic are the models on nature, on structure and on text?
 - scales: where does their lead over bicubic end?
+- times: what does a higher PSNR cost? CPU seconds of all cores, which other work on the machine
+  changes little, of 128x128 pixels at x4; PSNR-Y of Set5 at x4.
 
-Figures are means over crops of 128x128 (`scales`: whole images), of a photograph the one
-with the strongest gradients. The photographs are of B100, text is drawn. None of this was used for
-training.
+Figures are means over crops of 128x128 (`scales` and `times`: whole images), of a photograph the
+one with the strongest gradients. The photographs are of B100, text is drawn. None of this was used
+for training.
 """
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -29,6 +33,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gaussiansr_jax import images, loading
 from gaussiansr_jax.errors import run_cli
 from gaussiansr_jax.evaluation import metrics, protocol
+from gaussiansr_jax.evaluation.imresize import resize_matlab
 from gaussiansr_jax.upscaling.upscaler import Upscaler
 
 PAPER = "gaussiansr-edsr-baseline"
@@ -137,12 +142,9 @@ def class_weights(upscaler: Upscaler, hrs: list[np.ndarray], scale: float) -> np
 
         return upscaler.model.apply({"params": params}, lr, method=weights)
 
-    found = []
-    for hr in hrs:
-        lr, _ = protocol.make_pair(hr, scale)
-        weights = classify(upscaler.params, jnp.asarray(lr[None], jnp.float32) / 255)
-        found.append(np.asarray(weights).reshape(-1, weights.shape[-1]))
-    return np.concatenate(found)
+    lrs = (protocol.make_pair(hr, scale)[0] for hr in hrs)
+    found = [classify(upscaler.params, jnp.asarray(lr[None], jnp.float32) / 255) for lr in lrs]
+    return np.concatenate([np.asarray(each).reshape(-1, each.shape[-1]) for each in found])
 
 
 def effective(usage: np.ndarray) -> np.ndarray:
@@ -215,9 +217,12 @@ def kernels(args: argparse.Namespace) -> None:
             f"{name}: bank {head[name].min():.3f} to {head[name].max():.3f}, "
             f"of pixels, 1st to 99th percentile: {np.percentile(of_pixel, (1, 99)).round(3)}"
         )
+    mean = np.mean(list(usage.values()), 0)
+    order = np.argsort(-mean)
     if args.figure:
-        draw_bank(head, usage, args.figure)
-    order = np.argsort(-np.mean(list(usage.values()), 0))
+        photo, _ = protocol.make_pair(skimage.data.chelsea(), 2)
+        ranks = np.argsort(order)[class_weights(upscaler, [skimage.data.chelsea()], 2).argmax(-1)]
+        draw_bank(head, usage, mean, photo, ranks.reshape(photo.shape[:2]), args.figure)
     row("most used kernels", *(f"{name} x{scale}" for scale in (2, 4) for name in found))
     row(*["---"] * 7)
     for count in BANKS:
@@ -225,20 +230,35 @@ def kernels(args: argparse.Namespace) -> None:
         row(count, *(psnr(smaller, hrs, s)[0] for s in (2, 4) for hrs in found.values()))
 
 
-def draw_bank(head: dict, usage: dict[str, np.ndarray], path: str) -> None:
-    """The use of the kernels, and where the bank began and ended."""
-    figure, (left, right) = axes_of(2, 4)
+def draw_bank(
+    head: dict,
+    usage: dict[str, np.ndarray],
+    mean: np.ndarray,
+    photo: np.ndarray,
+    ranks: np.ndarray,
+    path: str,
+) -> None:
+    """The use of the kernels, the bank before and after training, and the choice over a photograph.
+
+    `ranks` [h, w] are those of each LR pixel's first choice among the kernels by `mean` use.
+    """
+    figure, (use, bank, picture, choice) = axes_of(4, 3)
     for name, each in usage.items():
-        left.plot(np.arange(1, len(each) + 1), 100 * np.sort(each)[::-1], label=name)
-    left.set(xlabel="kernels, most used first", ylabel="use, %", xscale="log", yscale="log")
-    left.legend(frameon=False, fontsize=8)
+        use.plot(np.arange(1, len(each) + 1), 100 * np.sort(each)[::-1], label=name)
+    use.set(xlabel="kernels, most used first", ylabel="use, %", xscale="log", yscale="log")
+    use.legend(frameon=False, fontsize=8)
     mesh = np.meshgrid(np.linspace(0.2, 1.2, 10), np.linspace(0.2, 1.2, 10))
-    right.plot(*map(np.ravel, mesh), ".", color="lightgray", ms=3, label="before training")
-    mean = np.mean(list(usage.values()), 0)
-    sizes = 3 + 120 * mean
-    right.scatter(head["sigma_x"], head["sigma_y"], sizes, color="C3", label="trained, by use")
-    right.set(xlabel="sigma_x, LR pixels", ylabel="sigma_y, LR pixels", aspect="equal")
-    right.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    bank.plot(*map(np.ravel, mesh), ".", color="silver", ms=3)
+    bank.scatter(head["sigma_x"], head["sigma_y"], 3 + 120 * mean, color="C3")
+    bank.set(xlabel="sigma_x, LR pixels", ylabel="sigma_y, LR pixels", aspect="equal")
+    bank.set_title("trained (red) from the mesh (grey)", fontsize=8)
+    picture.imshow(photo)
+    shown = choice.imshow(np.minimum(ranks + 1, 5), cmap="viridis_r", vmin=0.5, vmax=5.5)
+    colors = figure.colorbar(shown, ax=choice, shrink=0.6, ticks=range(1, 6))
+    colors.ax.set_yticklabels(["1st", "2nd", "3rd", "4th", "others"], fontsize=7)
+    choice.set_title("each pixel's first choice", fontsize=8)
+    for each in (picture, choice):
+        each.set_axis_off()
     save(figure, path)
 
 
@@ -322,7 +342,7 @@ def by_scale(args: argparse.Namespace) -> None:
     scales = (12, 16, 20, 30)
     sets = {
         "Set5": [images.read_rgb(file) for file in images.find([args.set5])],
-        "6 of B100": [images.read_rgb(file) for file in spread(images.find([args.b100]), 6)],
+        "4 of B100": [images.read_rgb(file) for file in spread(images.find([args.b100]), 4)],
     }
     found = gains(models(args.liif), sets, scales)
     if args.figure:
@@ -336,19 +356,60 @@ def by_scale(args: argparse.Namespace) -> None:
         save(figure, args.figure)
 
 
-QUESTIONS = {"kernels": kernels, "shapes": shapes, "subjects": by_subject, "scales": by_scale}
+def by_time(args: argparse.Namespace) -> None:
+    """PSNR-Y and CPU seconds."""
+    hrs, scale = [images.read_rgb(file) for file in images.find([args.set5])], 4
+    lr = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    size = (lr.shape[0] * scale, lr.shape[1] * scale)
+
+    def seconds(work: Callable[[], object]) -> float:
+        work()  # compiles
+        start = time.process_time()
+        work()
+        return time.process_time() - start
+
+    found = {}
+    for name, upscaler in models(args.liif).items():
+        ours, bicubic = psnr(upscaler, hrs, scale)
+        if not found:
+            found["bicubic"] = bicubic, seconds(lambda: resize_matlab(lr, size))
+        found[name] = ours, seconds(lambda upscaler=upscaler: upscaled(upscaler, lr, size))
+    row("Set5 x4", "PSNR-Y", "CPU seconds")
+    row(*["---"] * 3)
+    for name, (db, cpu) in found.items():
+        row(name, db, cpu)
+    if args.figure:
+        figure, (axes,) = axes_of(1, 5)
+        for name, (db, cpu) in found.items():
+            axes.plot(cpu, db, "o")
+            axes.annotate(name, (cpu, db), (4, -10), textcoords="offset points", fontsize=8)
+        axes.set(xlabel="CPU seconds of 128x128 to 512x512", ylabel="PSNR-Y of Set5 x4, dB")
+        axes.set_xscale("log")
+        axes.margins(0.15)
+        save(figure, args.figure)
+
+
+QUESTIONS = {
+    "kernels": kernels,
+    "shapes": shapes,
+    "subjects": by_subject,
+    "scales": by_scale,
+    "times": by_time,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("question", choices=list(QUESTIONS))
-    parser.add_argument("--b100", required=True, help="the folder of B100")
-    parser.add_argument("--set5", help="the folder of Set5, for `scales`")
+    parser.add_argument("--b100", help="the folder of B100, for all but `times`")
+    parser.add_argument("--set5", help="the folder of Set5, for `scales` and `times`")
     parser.add_argument("--liif", help="the official checkpoint of LIIF, .pth")
     parser.add_argument("--figure", help="a picture of the result (.png, .svg)")
     args = parser.parse_args(argv)
-    if args.question == "scales" and not args.set5:
-        parser.error("the question scales needs --set5")
+    needed = {"scales": ("b100", "set5"), "times": ("set5",)}.get(args.question, ("b100",))
+    for name in needed:
+        if not getattr(args, name):
+            parser.error(f"the question {args.question} needs --{name}")
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}\n")
     QUESTIONS[args.question](args)
 

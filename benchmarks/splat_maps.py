@@ -1,6 +1,6 @@
 """Draws docs/images/splat-maps.png: one feature channel splatted by both rasters.
 
-python docs/splat_maps.py
+python benchmarks/splat_maps.py
 """
 
 from pathlib import Path
@@ -57,8 +57,7 @@ def main() -> None:
             corner = (column * step, row * (step + 16))
             draw.text(corner, f"{name} x{scale}", fill=0)
             sheet.paste(panel, (corner[0], corner[1] + 14))
-    target = Path(__file__).parent / "images" / "splat-maps.png"
-    target.parent.mkdir(exist_ok=True)
+    target = Path(__file__).parents[1] / "docs" / "images" / "splat-maps.png"
     sheet.save(target, optimize=True)
 
 
