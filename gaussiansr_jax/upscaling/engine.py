@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 import jax
@@ -61,6 +61,7 @@ class Engine:
         are few, so that few programs serve images of any size. If empty, blocks are rendered from
         the whole field.
       packs: whether encoding several small images at once (`sheets`) is faster.
+      programs: the compiled functions, which engines of equal models share.
     """
 
     def __init__(
@@ -83,20 +84,11 @@ class Engine:
         self.blocks_at_once, self.parts = sizes.blocks_at_once, sizes.parts
         self.model = models.build(self.config)
         self.packs = self.on_cpu and self.model.tileable
-        self._cudnn_layout = backend == "gpu"
+        cudnn_layout = backend == "gpu"
         self._rendering_params = jax.device_put(self.model.rendering_params(params))
-        encoding = (
-            _in_cudnn_layout(params, self.model.encoder.dtype) if self._cudnn_layout else params
-        )
+        encoding = _in_cudnn_layout(params, self.model.encoder.dtype) if cudnn_layout else params
         self._encoding_params = jax.device_put(encoding)
-        self._encode = jax.jit(self._encode_fn)
-        self._cut = jax.jit(self._cut_fn, static_argnames="side")
-        self._at_scale = jax.jit(self._at_scale_fn)
-        self._gaussians = jax.jit(self._gaussians_fn, static_argnames="size")
-        self._render = jax.jit(self._render_fn, static_argnames="as_uint8")
-        self._render_whole = jax.jit(
-            self._render_whole_fn, static_argnames=("size", "scale", "as_uint8")
-        )
+        self.programs = programs(self.model, cudnn_layout)
 
     @property
     def halo(self) -> int:
@@ -107,12 +99,12 @@ class Engine:
     @_in_32_bits
     def encode(self, lr: np.ndarray, size: np.ndarray | None) -> Any:
         """The model's field of padded images [1, H, W, 3] whose valid size is `size` [1, 2]."""
-        return self._encode(self._encoding_params, lr, size)
+        return self.programs.encode(self._encoding_params, lr, size)
 
     @_in_32_bits
     def encode_sheet(self, lr: np.ndarray, mask: np.ndarray) -> Any:
         """The field of several images in one array [1, H, W, 3]; `mask` says where they are."""
-        return self._encode(self._encoding_params, lr, mask)
+        return self.programs.encode(self._encoding_params, lr, mask)
 
     @_in_32_bits
     def cut(self, sheet: Any, corner: Size, size: Size, side: int) -> Any:
@@ -124,12 +116,13 @@ class Engine:
           size: its height and width.
           side: height and width that it is padded to.
         """
-        return self._cut(sheet, np.array(corner, np.int32), np.array([size], np.int32), side=side)
+        corner, size = np.array(corner, np.int32), np.array([size], np.int32)
+        return self.programs.cut(sheet, corner, size, side=side)
 
     @_in_32_bits
     def field_bytes(self, lr: np.ndarray, size: np.ndarray | None) -> int:
         """Device memory that the result of `encode` takes."""
-        field = jax.eval_shape(self._encode, self._encoding_params, lr, size)
+        field = jax.eval_shape(self.programs.encode, self._encoding_params, lr, size)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
 
     def part_side(self, block: int, scales: tuple[float, float]) -> int | None:
@@ -145,7 +138,7 @@ class Engine:
     @_in_32_bits
     def at_scale(self, field: Any, cell: np.ndarray) -> Any:
         """The scaled field that all blocks of an output share; `cell` [1, 2] is a pixel's size."""
-        return self._at_scale(self._rendering_params, field, cell)
+        return self.programs.at_scale(self._rendering_params, field, cell)
 
     @_in_32_bits
     def gaussians(self, field: Any, corner: Size, size: Size) -> splatting.Gaussians:
@@ -161,7 +154,7 @@ class Engine:
         """
         if not hasattr(self.model.head, "gaussians") or not self.model.tileable:
             raise UserError("this model has no Gaussians to show; choose one that has")
-        return self._gaussians(field, np.array(corner, np.int32), size=size)
+        return self.programs.gaussians(field, np.array(corner, np.int32), size=size)
 
     @property
     def rim(self) -> int:
@@ -169,7 +162,7 @@ class Engine:
 
         A head that is not `pointwise` reads each output's neighbors; the outermost ones lack some.
         """
-        return 0 if self.model.pointwise else 1
+        return _rim(self.model)
 
     def positions(self, block: int, first: int, scale: float, start: int) -> np.ndarray:
         """Positions of the outputs that `render` computes for one block, along one axis.
@@ -199,7 +192,8 @@ class Engine:
           cell: size of an output pixel [1, 2], in LR pixels.
           as_uint8: whether the result is uint8 and not float32 in [0, 1].
         """
-        return self._render(self._rendering_params, field, ys, xs, cell, as_uint8=as_uint8)
+        run = self.programs.render
+        return run(self._rendering_params, field, ys, xs, cell, as_uint8=as_uint8)
 
     def render_part(
         self,
@@ -249,17 +243,33 @@ class Engine:
         self, field: Any, size: Size, scale: float | None, as_uint8: bool
     ) -> jax.Array:
         """The whole output [h, w, 3] of a model that is not tileable, still on the device."""
-        return self._render_whole(
+        return self.programs.render_whole(
             self._rendering_params, field, size=size, scale=scale, as_uint8=as_uint8
         )
 
-    def _encode_fn(self, params, lr, size):
+
+class Programs:
+    """The functions of a model that are compiled, for any weights."""
+
+    def __init__(self, model: models.SuperResolver, cudnn_layout: bool):
+        """`cudnn_layout`: whether the weights are those of `_in_cudnn_layout`."""
+        self._model, self._cudnn_layout = model, cudnn_layout
+        self.encode = jax.jit(self._encode)
+        self.cut = jax.jit(self._cut, static_argnames="side")
+        self.at_scale = jax.jit(self._at_scale)
+        self.gaussians = jax.jit(self._gaussians, static_argnames="size")
+        self.render = jax.jit(self._render, static_argnames="as_uint8")
+        self.render_whole = jax.jit(
+            self._render_whole, static_argnames=("size", "scale", "as_uint8")
+        )
+
+    def _encode(self, params, lr, size):
         if self._cudnn_layout:
             params = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 3) if x.ndim == 4 else x, params)
         lr = lr.astype(jnp.float32) / 255 if lr.dtype == jnp.uint8 else lr
-        return self.model.apply({"params": params}, lr, size, method="encode")
+        return self._model.apply({"params": params}, lr, size, method="encode")
 
-    def _cut_fn(self, sheet, corner, size, side):
+    def _cut(self, sheet, corner, size, side):
         rows = jnp.arange(side)[:, None] < size[0, 0]
         cols = jnp.arange(side)[None, :] < size[0, 1]
         inside = (rows & cols)[None]
@@ -277,11 +287,11 @@ class Engine:
 
         return jax.tree.map(of_image, sheet)
 
-    def _at_scale_fn(self, params, field, cell):
-        return self.model.apply({"params": params}, field, cell, method="at_scale")
+    def _at_scale(self, params, field, cell):
+        return self._model.apply({"params": params}, field, cell, method="at_scale")
 
-    def _gaussians_fn(self, field, corner, size):
-        gaussians = self.model.head.gaussians(field)
+    def _gaussians(self, field, corner, size):
+        gaussians = self._model.head.gaussians(field)
 
         def cut(x):
             start = (corner[0], corner[1], *(0,) * (x.ndim - 3))
@@ -289,22 +299,32 @@ class Engine:
 
         return jax.tree.map(cut, gaussians._replace(value=gaussians.opacity[..., None]))
 
-    def _render_fn(self, params, field, ys, xs, cell, as_uint8):
+    def _render(self, params, field, ys, xs, cell, as_uint8):
         def one_block(grid):
             grid = jax.tree.map(lambda x: x[None], grid)
             variables = {"params": params}
-            rgb = self.model.apply(variables, field, *grid, cell, method="render_at_scale")[0]
-            rim, (height, width, _) = self.rim, rgb.shape
+            rgb = self._model.apply(variables, field, *grid, cell, method="render_at_scale")[0]
+            rim, (height, width, _) = _rim(self._model), rgb.shape
             return _quantized(rgb[rim : height - rim, rim : width - rim], as_uint8)
 
         if len(ys) == 1:  # not inside a loop, where convolutions are slow on CPUs
             return one_block((ys[0], xs[0]))[None]
         return jax.lax.map(one_block, (ys, xs))
 
-    def _render_whole_fn(self, params, field, size, scale, as_uint8):
+    def _render_whole(self, params, field, size, scale, as_uint8):
         variables = {"params": params}
-        rgb = self.model.apply(variables, field, size, scale, method="render_whole")[0]
+        rgb = self._model.apply(variables, field, size, scale, method="render_whole")[0]
         return _quantized(rgb, as_uint8)
+
+
+@lru_cache(maxsize=8)
+def programs(model: models.SuperResolver, cudnn_layout: bool) -> Programs:
+    """The programs of a model; engines of equal models trace and compile them once."""
+    return Programs(model, cudnn_layout)
+
+
+def _rim(model: models.SuperResolver) -> int:
+    return 0 if model.pointwise else 1
 
 
 def _backend() -> str:

@@ -9,6 +9,7 @@ import tiny_model
 import gaussiansr_jax as gsr
 from gaussiansr_jax import UserError, models
 from gaussiansr_jax.upscaling import arguments, assembling, tiling
+from gaussiansr_jax.upscaling import engine as engine_module
 from gaussiansr_jax.upscaling.prepared import Prepared
 
 DIRECT = {"name": "direct", "grid": 1, "trunk_channels": 8, "trunk_blocks": 1}
@@ -17,6 +18,12 @@ DIRECT = {"name": "direct", "grid": 1, "trunk_channels": 8, "trunk_blocks": 1}
 @pytest.fixture(scope="module")
 def upscaler():
     return gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
+
+
+@pytest.fixture
+def nothing_compiled():
+    """Engines share their programs, and this test counts them."""
+    engine_module.programs.cache_clear()
 
 
 def as_float(image):
@@ -49,13 +56,24 @@ def test_padding_and_blocks_change_nothing(upscaler, size):
     np.testing.assert_allclose(output, reference(image, size), atol=1e-5)
 
 
-def test_several_blocks_in_a_call_change_nothing(upscaler):
+def test_engines_of_equal_models_share_programs(upscaler):
+    other = tiny_model.init(tiny_model.CONFIG)
+    other["head"] = jax.tree.map(lambda leaf: leaf / 2, other["head"])
+    image, same = tiny_model.photo(20, 24), gsr.Upscaler(other, tiny_model.CONFIG, block=32)
+    first = upscaler.upscale(image, 2)
+    assert same.engine.programs is upscaler.engine.programs
+    assert np.abs(same.upscale(image, 2).astype(int) - first).max() > 1  # its own weights
+    low = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, dtype="bfloat16")
+    assert low.engine.programs is not upscaler.engine.programs
+
+
+def test_several_blocks_in_a_call_change_nothing(upscaler, nothing_compiled):
     image = tiny_model.photo(23, 37)
     several = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
     several.engine.blocks_at_once, several.engine.parts = 3, ()  # as on an accelerator
     # 2 x 4 blocks: twice three of them, and two by themselves.
     output = several.upscale(as_float(image), size=(57, 100))
-    assert several.engine._render._cache_size() == 2
+    assert several.engine.programs.render._cache_size() == 2
     np.testing.assert_allclose(output, upscaler.upscale(as_float(image), size=(57, 100)), atol=1e-6)
 
 
@@ -77,17 +95,17 @@ def test_uint8_is_the_rounded_float(upscaler):
     assert np.abs(output - exact).max() <= 0.501
 
 
-def test_one_compilation_for_all_sizes_and_scales_of_a_bucket():
+def test_one_compilation_for_all_sizes_and_scales_of_a_bucket(nothing_compiled):
     upscaler = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
     for (height, width), scale in {(20, 24): 1.5, (32, 30): 3, (9, 32): (2.5, 4.1)}.items():
         upscaler.upscale(tiny_model.photo(height, width), scale)
-    assert upscaler.engine._encode._cache_size() == 1
-    assert upscaler.engine._render._cache_size() == 1
+    assert upscaler.engine.programs.encode._cache_size() == 1
+    assert upscaler.engine.programs.render._cache_size() == 1
     upscaler.upscale(tiny_model.photo(33, 20), 2)
-    assert upscaler.engine._encode._cache_size() == 2
+    assert upscaler.engine.programs.encode._cache_size() == 2
 
 
-def test_a_larger_smallest_size_compiles_once_and_changes_nothing(upscaler):
+def test_a_larger_smallest_size_compiles_once_and_changes_nothing(upscaler, nothing_compiled):
     padded = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, block=32)
     padded.engine.smallest = 64  # as accelerators have it, there 256
     for height, width in ((20, 24), (33, 20), (64, 50)):
@@ -95,7 +113,7 @@ def test_a_larger_smallest_size_compiles_once_and_changes_nothing(upscaler):
         np.testing.assert_allclose(
             padded.upscale(image, 1.7), upscaler.upscale(image, 1.7), atol=1e-5
         )
-    assert padded.engine._encode._cache_size() == 1
+    assert padded.engine.programs.encode._cache_size() == 1
 
 
 def test_scale_per_axis_and_size_are_the_same(upscaler):

@@ -36,6 +36,25 @@ def liif():
 
 
 @pytest.fixture(scope="module")
+def ensemble(image):
+    upscaler = gsr.Upscaler(
+        tiny_model.params(), tiny_model.CONFIG, tile=40, block=32, self_ensemble=True
+    )
+    return upscaler.prepare(image.astype(np.float32) / 255)
+
+
+@jax.jit
+def whole(lr, ys, xs, cell):
+    """The tiny model, without tiles and blocks."""
+
+    def render(model, lr):
+        return model.render(model.encode(lr), ys, xs, cell)
+
+    params = {"params": tiny_model.params()}
+    return models.build(tiny_model.CONFIG).apply(params, lr, method=render)
+
+
+@pytest.fixture(scope="module")
 def image():
     return tiny_model.photo(47, 75)
 
@@ -53,20 +72,13 @@ def test_a_view_is_a_part_of_the_whole(tiled, image):
 def test_a_view_has_exactly_the_scale_that_was_asked_for(tiled, image):
     """At ×2 a grid that begins half a pixel later lies between the pixels of ×4, shifted."""
     prepared = Prepared(tiled.engine, image)
-    model = prepared.engine.model
-    params = {"params": tiny_model.params()}
     lr = image[None].astype(np.float32) / 255
     scale, top, left = 2.71828, 3.5, 21.25
     view = prepared.render_view(top, left, 20, 30, scale)
     ys = ((top + np.arange(20) + 0.5) / scale - 0.5).astype(np.float32)[None]
     xs = ((left + np.arange(30) + 0.5) / scale - 0.5).astype(np.float32)[None]
     cell = np.full((1, 2), 1 / scale, np.float32)
-
-    def render(model, lr):
-        return model.render(model.encode(lr), ys, xs, cell)
-
-    expected = jax.jit(partial(model.apply, method=render))(params, lr)
-    expected = np.clip(expected[0], 0, 1) * 255
+    expected = np.clip(whole(lr, ys, xs, cell)[0], 0, 1) * 255
     assert np.abs(view - np.asarray(expected)).max() < 0.6
     assert np.abs(view.astype(int) - prepared.render_view(3, 21, 20, 30, scale)).max() > 1
 
@@ -170,24 +182,21 @@ def test_models_without_gaussians_say_so(liif, image):
 
 @pytest.mark.parametrize("target", [{"size": (110, 170)}, {"scale": 2.3}, {"scale": (1.7, 2.6)}])
 @pytest.mark.parametrize("place", ["corner", "middle", "end"])
-def test_a_view_of_a_self_ensemble_is_a_part_of_the_whole(image, target, place):
-    ensemble = gsr.Upscaler(
-        tiny_model.params(), tiny_model.CONFIG, tile=40, block=32, self_ensemble=True
-    ).prepare(image.astype(np.float32) / 255)
+def test_a_view_of_a_self_ensemble_is_a_part_of_the_whole(ensemble, image, target, place):
     scale = target.get("scale") or np.divide(target["size"], image.shape[:2])
     scale = np.broadcast_to(scale, 2)
     lengths = [int(np.ceil(lr * s - 1e-9)) for lr, s in zip(image.shape[:2], scale, strict=True)]
-    top, left, height, width = {
-        "corner": (0, 0, 30, 40),
-        "middle": (31, 60, 20, 33),
-        "end": (lengths[0] - 20, lengths[1] - 30, 20, 30),
+    height, width = 22, 36
+    top, left = {
+        "corner": (0, 0),
+        "middle": (31, 60),
+        "end": (lengths[0] - height, lengths[1] - width),
     }[place]
     view = ensemble.render_view(top, left, height, width, **target)
     total = 0
     for reflection, member in ensemble._members:
         # Each reflection by itself, at the view's positions, without the tiles.
         lr = member.image[None]
-        field = member.engine.model
         ys, xs = (
             (first + np.arange(count) + 0.5) / s - 0.5
             for first, count, s in zip((top, left), (height, width), scale, strict=True)
@@ -198,11 +207,6 @@ def test_a_view_of_a_self_ensemble_is_a_part_of_the_whole(image, target, place):
             if way < 0:
                 axes[axis] = (lr.shape[1 + axis] - 1 - axes[axis])[::-1]
         ys, xs = (axis.astype(np.float32)[None] for axis in axes)
-
-        def render(model, lr, ys=ys, xs=xs, cell=cell):
-            return model.render(model.encode(lr), ys, xs, cell)
-
-        params = {"params": tiny_model.params()}
-        output = np.clip(np.asarray(field.apply(params, lr, method=render)[0]), 0, 1)
+        output = np.clip(np.asarray(whole(lr, ys, xs, cell)[0]), 0, 1)
         total = total + reflection.undone(output)
     np.testing.assert_allclose(view, total / 8, atol=2e-4)

@@ -186,7 +186,7 @@ def test_several_frames_compile_once(engine):
     sizes = []
     for _ in range(3):
         upscaler(tuple(rng.integers(0, 256, s, np.uint8) for s in layout.shapes(24, 32)))
-        sizes.append(engine._render._cache_size() + engine._encode._cache_size())
+        sizes.append(engine.programs.render._cache_size() + engine.programs.encode._cache_size())
     assert sizes[0] == sizes[1] == sizes[2]
 
 
