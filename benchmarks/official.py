@@ -5,7 +5,7 @@
 `speed.py --official CHECKOUT` runs this; the code is https://github.com/tljxyys/GaussianSR.
 Its own functions run, with random weights. "shipped" is as importing them sets PyTorch up, cuDNN
 off, with chunks of 30,000 queries. "best" is with cuDNN on (but for `grid_sample`, where cuDNN
-refuses large images) and all queries in one chunk. Each call is a process of its own, since neither
+refuses large images) and all queries in one chunk. Each call is a separate process, since neither
 peaks of memory nor settings can be taken back.
 """
 

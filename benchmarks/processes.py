@@ -1,4 +1,4 @@
-"""Measurements as processes of their own: what to run, on which cores, and what came out."""
+"""Runs measurements in separate processes: what to run, on which cores, and what came out."""
 
 import contextlib
 import json

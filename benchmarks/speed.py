@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py [--official CHECKOUT] [--only GROUP …] [--json FILE] [--tiny]
 
-Each measurement is a process of its own: peaks of memory cannot be reset, and one that fails does
+Each measurement is a separate process: peaks of memory cannot be reset, and one that fails does
 not take the others along. Those of the CPU run on two cores beside the others if there are eight.
 The times of the official code are those of `official.py`. What the columns mean:
 
@@ -221,7 +221,7 @@ def upscale(options: Options, head: str, dtype: str) -> list[dict]:
     fields = recording.encode()
     again = median_time(lambda: recording.render(fields), repeats)
     rows.append(row(f"{work}: the same, encoded before", again))
-    # Last: the product takes memory of its own.
+    # Last, because the product takes memory, too.
     rows[1]["floor"] = recording.flops() / matmul_rate(options, dtype)
     return rows
 

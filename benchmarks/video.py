@@ -2,7 +2,7 @@
 
     python benchmarks/video.py [--photo FILE] [--frames N] [--size 854x480] [--to 3840x2160]
 
-The film is a crop that moves over a photograph. Each stage is timed by itself, then the whole, as
+The film is a crop that moves over a photograph. Each stage is timed alone, then the whole, as
 `python -m gaussiansr_jax upscale` runs it, from the opened file to the finished one. What compiles
 is not counted.
 """

@@ -23,8 +23,8 @@ def get_config() -> ConfigDict:
     # Collected photographs are mostly JPEG files; reduced, they are cleaner.
     config.reductions = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
     config.recolored = 0.25
-    # Each output pixel is computed by itself: single ones are queried, all over the LR patch. They
-    # cost little, so that there are more than two for each LR pixel.
+    # No output pixel depends on its neighbors: single ones are queried, all over the LR patch. They
+    # cost little, so more than two are queried for each LR pixel.
     config.query_patch = 1
     config.query_size = 72
     config.batch_size = 32

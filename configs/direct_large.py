@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     # Larger patches, because an output sees 78 LR pixels to each side.
     config.lr_size = config.query_size = 64
     config.tile_size = 384
-    # Each output pixel is computed by itself: single ones are queried, all over the LR patch.
+    # No output pixel depends on its neighbors: single ones are queried, all over the LR patch.
     config.query_patch = 1
     config.batch_size = 18
     config.steps = 60_000

@@ -4,7 +4,7 @@
         --config.init_from=edsr-baseline-liif.pth --config.source=folder:DIR
 
 `init_from` takes the .pth of the official code as it is. Of LIIF's only the encoder fits this model
-and is taken over, the head starts anew; of GaussianSR's the head fits too.
+and is taken over, the head starts untrained; of GaussianSR's the head fits too.
 
 About 4.1 ms a step on one H100. Held-out PSNR-Y, mean of x2, x3, x4: 13.61 dB before, 30.62 dB
 after 1,000 steps (bicubic 29.71); see docs/porting.md.

@@ -4,7 +4,7 @@
         --config.init_from=edsr-baseline-liif.pth --config.source=folder:DIR
 
 The training of configs/gaussiansr_edsr_baseline.py, for a fair comparison: LIIF's trained head is
-left out, both heads start anew. Not yet run.
+left out, both heads start untrained. Not yet run.
 """
 
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     # Collected photographs are mostly JPEG files; reduced, they are cleaner.
     config.reductions = (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
     config.recolored = 0.25
-    # Each output pixel is computed by itself: single ones are queried, all over the LR patch.
+    # No output pixel depends on its neighbors: single ones are queried, all over the LR patch.
     config.query_patch = 1
     config.batch_size = 32
     config.steps = 62_000

@@ -14,7 +14,7 @@ COMMANDS = (
 )
 
 
-# These parse their arguments by themselves.
+# Commands that are not parsed by argparse, with their help.
 OWN_PARSERS = {"train": "Train a model."}
 
 

@@ -1,4 +1,4 @@
-"""The one exception that is meant for people, and the wrapper that shows it to them."""
+"""The one exception whose message is for users, and how command lines print it."""
 
 import os
 import sys
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something the caller can mend: one sentence that names the thing and the way out."""
+    """Something the user can correct: one sentence that says what is wrong and what to do."""
 
 
 @contextmanager
 def needs_extra(what: str, extra: str) -> Iterator[None]:
-    """Around imports of packages that only an extra of this package installs.
+    """Goes around imports of packages that only an extra of this package installs.
 
     Args:
       what: what needs them, the subject of the message.
@@ -32,14 +32,14 @@ def needs_extra(what: str, extra: str) -> Iterator[None]:
         ) from error
 
 
-def of_system(error: OSError) -> str:
+def system_message(error: OSError) -> str:
     """What the operating system says of a file, as in "big.png: File name too long"."""
     return f"{os.fsdecode(error.filename)}: {error.strerror or error}"
 
 
 @contextmanager
-def shown() -> Iterator[None]:
-    """Makes of a `UserError`, or what the system says of a file, a line on stderr and status 1."""
+def errors_printed() -> Iterator[None]:
+    """Prints a `UserError`, or an `OSError` about a file, as one line, and exits with status 1."""
     try:
         yield
     except UserError as error:
@@ -48,7 +48,7 @@ def shown() -> Iterator[None]:
     except OSError as error:
         if not isinstance(error.filename, str | bytes):
             raise
-        print(f"error: {of_system(error)}", file=sys.stderr)
+        print(f"error: {system_message(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
@@ -56,6 +56,6 @@ def shown() -> Iterator[None]:
 
 
 def run_cli(main: Callable[[], None]) -> None:
-    """Runs a command line; its errors are `shown`."""
-    with shown():
+    """Runs a command line; its errors are printed as one line."""
+    with errors_printed():
         main()

@@ -39,7 +39,8 @@ def atomic_write(path: str | os.PathLike, overwrite: bool = True) -> Iterator[Pa
         way_out = "make room" if error.errno in FULL else "choose another place"
         raise UserError(f"cannot write {path}: {reason}; {way_out}") from error
     finally:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:

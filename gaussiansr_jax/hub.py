@@ -1,4 +1,4 @@
-"""Weights from and to the Hugging Face hub, by its own library (the extra `[hub]`).
+"""Weights from and to the Hugging Face hub, by the library huggingface_hub (the extra `[hub]`).
 
 The library keeps what it downloads in its cache, uses the token of a login, and reads
 `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_HOME`. Only weights are taken from the hub, never code.
@@ -164,7 +164,7 @@ Both need `pip install 'gaussiansr-jax[hub]'`.
 {json.dumps(config, indent=1)}
 ```
 
-## What is known of the training
+## Training
 
 ```json
 {json.dumps(facts, indent=1)}

@@ -1,4 +1,4 @@
-"""From what a user names to a model.
+"""Finds a model by name or path.
 
 A name is, in this order: `hf:owner/name` on the Hugging Face hub; a folder, of a training run or
 with a `model.safetensors`; a file, whose content tells its kind, whatever it is called; a model
@@ -36,7 +36,7 @@ def load(name_or_path: str | os.PathLike = weights.DEFAULT_WEIGHTS, **settings: 
       **settings: `dtype`, `self_ensemble`, `tile` and `block` of `Upscaler`.
 
     Raises:
-      UserError: no such weights, or they are damaged.
+      UserError: there are no such weights, or they are damaged.
     """
     params, config, facts = resolve(name_or_path)
     return Upscaler(params, config, facts, **settings)
@@ -54,7 +54,7 @@ def resolve(name_or_path: str | os.PathLike) -> weights.Loaded:
       params, config, facts as `weights.load` gives them.
 
     Raises:
-      UserError: nothing of that name, or it cannot be read.
+      UserError: nothing has that name, or it cannot be read.
     """
     if str(name_or_path).startswith(hub.PREFIX):
         file, origin = hub.download(str(name_or_path))

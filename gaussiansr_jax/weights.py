@@ -37,7 +37,8 @@ def save(
       config: what `models.build` takes; a plain dict or a ConfigDict.
       facts: anything JSON can hold: data, steps, scores, licence. "about" is one line that says
         what the model is good for.
-      dtype: "float32", "float16" or "bfloat16", of the numbers in the file. `load` gives float32.
+      dtype: type of the numbers in the file, "float32", "float16" or "bfloat16". `load` always
+        returns float32.
 
     Raises:
       UserError: the file cannot be written, or a number is too large for `dtype`.
@@ -47,7 +48,7 @@ def save(
     flat = flax.traverse_util.flatten_dict(dict(params), sep="/")
     tensors = {}
     for name, value in flat.items():
-        # safetensors stores an array's memory as it lies: a strided view would come out wrong.
+        # safetensors stores an array's memory as it is, so a strided view would come out wrong.
         array = np.asarray(jax.device_get(value), order="C")
         with np.errstate(over="ignore"):
             tensors[name] = array.astype(DTYPES[dtype])
@@ -63,13 +64,14 @@ def save(
 
 
 def load(path: str | os.PathLike) -> Loaded:
-    """Reads a file of `save` and checks that the parameters fit the model of its config.
+    """Reads a file that `save` wrote, and checks that the parameters fit the model of its config.
 
     Returns:
       params (nested dict of float32 numpy arrays), config, facts.
 
     Raises:
-      UserError: no such file, not a weights file of this project, damaged, or of another model.
+      UserError: there is no such file, or it is not a weights file of this project, damaged, or for
+        another model than its config says.
     """
     path = Path(path)
     flat, metadata = read_safetensors(path)
@@ -107,7 +109,7 @@ def describe(path: str | os.PathLike) -> tuple[dict, dict]:
 
 
 def is_ours(path: str | os.PathLike) -> bool:
-    """Whether a safetensors file is one of `save`.
+    """Whether a safetensors file was written by `save`.
 
     Raises:
       UserError: it is damaged.
@@ -179,7 +181,7 @@ def _shapes_of_model(config: dict, given: Mapping[str, tuple], source: str) -> d
     """The shapes of the parameters of a config's model, by their names."""
     from gaussiansr_jax import models
 
-    # A damaged number must not start building a model of a million blocks.
+    # A damaged config must not make the library build a model of a million blocks.
     most = max(64, len(given), *(side for shape in given.values() for side in shape))
     settings = [(part, config.get(part)) for part in ("encoder", "head")]
     for part, key, value in (

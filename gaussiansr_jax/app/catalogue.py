@@ -21,8 +21,8 @@ _LABELS = {
     "gaussiansr-direct-edsr-baseline": "Direct",
     "gaussiansr-edsr-baseline": "Paper",
 }
-# Name -> file in scikit-image, part of it that is shown (rows, columns), by how much it is reduced.
-# They are reduced so that there is something to enlarge.
+# Name -> file in scikit-image, part that is shown (rows, columns), and the factor by which it is
+# reduced, so that there is something to enlarge.
 SAMPLES = {
     "Cat": ("chelsea.png", np.s_[0:300, 60:451], 2),
     "Astronaut": ("astronaut.png", np.s_[0:352, 20:460], 2),

@@ -1,8 +1,8 @@
 """One browser tab's connection: the latest view wins, and appears tile by tile.
 
 A tab sends views; it is sent frames, each of which says what it shows. While tiles of the latest
-view are not encoded yet, the others come as frames of their own, and each further one as soon as it
-is encoded, those in the middle first. A newer view stops the work for an older one.
+view are not encoded yet, each encoded tile is sent as a separate frame, and each further one as
+soon as it is encoded, those in the middle first. A newer view stops the work for an older one.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class Channel:
             await self._send({"kind": "status", "number": view.number, "loading": True})
         opened, prepared = await self._run(studio.prepared, view.picture, view.model)
         parts = prepared.view_tiles(*view.place)
-        # What was drawn may have been forgotten since, where memory is short.
+        # Tiles that were drawn may have been dropped from the cache since.
         open_parts = [part for part in parts if part.tile not in self._drawn]
         missing = [part for part in open_parts if not prepared.has(part.tile)]
         if not missing and len(open_parts) == len(parts):
@@ -151,14 +151,14 @@ class Channel:
             self._encode.clear()
             while self._wanted and self._view is not None:
                 view, part = self._view, self._wanted.pop(0)
-                with suppress(UserError):  # drawing meets the error again, and tells it
+                with suppress(UserError):  # drawing raises it again, and reports it
                     _, prepared = await self._run(self._studio.prepared, view.picture, view.model)
                     await self._run(self._encode_tile, view, prepared, part)
                 self._draw.set()
 
     def _encode_tile(self, view: View, prepared: Prepared, part: TileOfView) -> None:
         with self._studio.working.take(self._client):
-            # Somebody else may have done it, or nobody wants it any longer.
+            # Another tab may have encoded it meanwhile, or the view is stale.
             if view is self._view and not prepared.has(part.tile):
                 prepared.encode_tile(part.tile)
 
@@ -167,7 +167,7 @@ class Channel:
             picture, model = str(message["picture"]), str(message["model"])
             place = [int(message[name]) for name in ("top", "left", "height", "width")]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UserError("this region is not understood; reload the page") from error
+            raise UserError("this region is not valid; reload the page") from error
         if not self._studio.models.is_loaded(model):
             return
         names = {"picture": picture, "model": model}
@@ -187,7 +187,7 @@ class Channel:
 
     async def _sent(self, send: Callable, message: Any) -> None:
         async with self._sending:
-            with suppress(WebSocketDisconnect, RuntimeError):  # `serve` ends by itself
+            with suppress(WebSocketDisconnect, RuntimeError):  # `serve` notices, and ends
                 await send(message)
 
 

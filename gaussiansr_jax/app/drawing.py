@@ -14,10 +14,10 @@ from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.upscaling.gaussians import placed_gaussians
 from gaussiansr_jax.upscaling.prepared import Prepared, TileOfView
 
-# "raw" is exact, for a browser on the same machine that rests; "compact" is quicker to send.
+# "raw" is exact, for a view at rest in a browser on the same machine; "compact" is faster to send.
 ENCODINGS = ("raw", "compact")
 _QUALITY = 92
-# Gaussians that are sent at once: of each LR pixel the strongest, where all would be more.
+# The most Gaussians in one message. If there are more, each LR pixel's strongest are sent.
 MOST_GAUSSIANS = 12_000
 
 
@@ -58,7 +58,7 @@ class View:
             kinds = cls.__annotations__
             view = cls(**{name: kind(message[name]) for name, kind in kinds.items()})
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UserError("this view is not understood; reload the page") from error
+            raise UserError("this view is not valid; reload the page") from error
         sane = view.height > 0 and view.width > 0 and math.isfinite(view.scale)
         if not sane or view.encoding not in ENCODINGS or view.height * view.width > most_pixels:
             raise UserError("this view is not possible; reload the page")
@@ -122,7 +122,7 @@ def gaussians(
     those of one LR pixel side by side.
 
     Args:
-      prepared: the picture in a model's hands.
+      prepared: the picture, prepared by a model.
       names: goes into the header.
       top: first LR row.
       left: first LR column.

@@ -11,7 +11,7 @@ from gaussiansr_jax.upscaling.prepared import Tile
 
 
 class FieldCache:
-    """Keeps encoded tiles up to so many bytes; the ones not asked for longest go first."""
+    """Keeps encoded tiles up to a number of bytes; those unused for longest are dropped first."""
 
     def __init__(self, limit: int):
         """An empty cache of `limit` bytes."""

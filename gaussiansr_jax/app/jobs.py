@@ -35,8 +35,8 @@ class Job:
     """One enlargement.
 
     Attributes:
-      key: hard to guess; who knows it may ask, stop and download.
-      client: whose it is, for taking turns.
+      key: hard to guess; whoever knows it may ask about the job, stop it and download the result.
+      client: who started it; clients take turns.
       name: of the file that is made.
       state: "waiting", "working", "writing", "done", "stopped" or "failed".
       done: the part that is rendered, 0 to 1.
@@ -71,7 +71,7 @@ class Jobs:
     """Enlargements by key. Those that run take turns, one piece each."""
 
     def __init__(self, studio: Studio):
-        """Nothing runs."""
+        """Starts with no job."""
         self._studio = studio
         self._threads = ThreadPoolExecutor(studio.settings.jobs, "enlarging")
         self._lock = threading.Lock()
@@ -88,7 +88,7 @@ class Jobs:
           client: who asks.
 
         Raises:
-          UserError: no such picture, not such a size, or not such a format.
+          UserError: the picture, the size or the format is not available.
         """
         opened = self._studio.pictures.get(picture)
         if kind not in FORMATS:
@@ -163,7 +163,7 @@ class Jobs:
             job.state = "stopped"
         except UserError as error:
             job.message, job.state = str(error).replace(str(folder), "the result"), "failed"
-        except BaseException as error:  # whatever it is, the browser must not wait for ever
+        except BaseException as error:  # whatever it is, the browser must not wait forever
             job.message, job.state = f"it failed ({error}); the terminal says why", "failed"
             raise
         finally:

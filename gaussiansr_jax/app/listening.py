@@ -38,7 +38,7 @@ def listen(host: str, port: int) -> socket.socket:
                 raise
             return listener
         except PermissionError as error:
-            raise UserError(f"port {candidate} is not for us; pass another --port") from error
+            raise UserError(f"port {candidate} may not be used; pass another --port") from error
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 reason = error.strerror or str(error)
@@ -61,7 +61,7 @@ def serve(settings: Settings) -> None:
         log_level=logging.WARNING,
         access_log=False,
         server_header=False,
-        # Pixels do not become smaller, and it would take longer than sending them.
+        # Compressing pixels would not make them smaller, and takes longer than sending them.
         ws_per_message_deflate=False,
         ws_max_size=_LONGEST_MESSAGE,
         timeout_graceful_shutdown=2,

@@ -31,7 +31,7 @@ class OpenPicture:
     """An open picture.
 
     Attributes:
-      key: hard to guess; who knows it may look.
+      key: hard to guess; whoever knows it may see the picture.
       name: of the file.
       picture: as it was read: what is enlarged.
       shown: its pixels as a screen shows them, sRGB: what is zoomed.
@@ -57,7 +57,7 @@ class OpenPicture:
         return self.picture.rgb.nbytes + own + alpha + len(self.preview)
 
     def prepared(self, model: str, upscaler: Upscaler, fields: FieldCache) -> Prepared:
-        """The picture in a model's hands; its tiles are encoded when they are wanted."""
+        """The picture, prepared by a model; its tiles are encoded when a view needs them."""
         if model not in self._prepared:
             kept = fields.of((self.key, model))
             self._prepared[model] = Prepared(upscaler.engine, self.shown, fields=kept)
@@ -81,7 +81,7 @@ class Pictures:
     """Open pictures by key. Samples are always there."""
 
     def __init__(self, settings: Settings, on_close: Callable[[str], None]):
-        """Nothing is open; `on_close` is told the key of each picture that goes."""
+        """Opens nothing yet; `on_close` is called with the key of each picture that is closed."""
         self._settings, self._on_close = settings, on_close
         self._lock, self._sample_lock = threading.Lock(), threading.Lock()
         self._open: OrderedDict[str, OpenPicture] = OrderedDict()
@@ -91,7 +91,7 @@ class Pictures:
         """Reads an uploaded file; the file is not needed afterwards.
 
         Args:
-          file: where it lies.
+          file: the uploaded file.
           name: what its owner calls it.
 
         Raises:

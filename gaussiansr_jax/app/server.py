@@ -34,7 +34,7 @@ _THREADS_OF_A_TAB = 4
 
 
 def build(settings: Settings) -> Starlette:
-    """The ASGI application; everything it holds goes when it stops."""
+    """The ASGI application; when it stops, all pictures and results are deleted."""
     static = resources.files("gaussiansr_jax.app") / "static"
     routes = [
         Route("/", lambda _: FileResponse(str(static / "index.html"))),
@@ -107,7 +107,7 @@ async def _start(request: Request) -> Response:
 async def _open(request: Request) -> Response:
     """Takes a picture: the body is the file, the header X-File-Name its name, percent-encoded."""
     studio: Studio = request.app.state.studio
-    # A header that no form of another site can send.
+    # Forms of other sites cannot send this header.
     given = request.headers.get("x-file-name")
     if given is None:
         raise UserError("the header X-File-Name with the picture's name is missing")
@@ -156,7 +156,7 @@ async def _enlarge(request: Request) -> Response:
         size = int(wish["height"]), int(wish["width"])
         kind, client = str(wish["format"]), str(wish["client"])[:64]
     except (ValueError, KeyError, TypeError, OverflowError, UnicodeDecodeError) as error:
-        raise UserError("this wish is not understood; reload the page") from error
+        raise UserError("this request is not valid; reload the page") from error
     job = request.app.state.jobs.start(picture, model, size, kind, client)
     return JSONResponse(job.describe(), 201)
 

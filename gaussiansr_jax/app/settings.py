@@ -15,11 +15,11 @@ class Settings:
       upload_bytes: size of the largest file that is taken.
       upload_pixels: of the largest picture.
       output_pixels: of the largest picture that is made.
-      view_pixels: of the largest view, a screen of 4K.
+      view_pixels: of the largest view: a 4K screen.
       kept_seconds: how long a picture or a result is kept after its last use.
-      picture_bytes: host memory for pictures in all; the ones not asked for longest go first.
-      field_bytes: device memory for encoded tiles in all, likewise.
-      result_bytes: disk space for finished pictures in all, likewise.
+      picture_bytes: host memory for all pictures; those unused for longest are dropped first.
+      field_bytes: device memory for all encoded tiles, likewise.
+      result_bytes: disk space for all finished pictures, likewise.
       connections: browsers' tabs that may be connected at once.
       jobs: enlargements that run at once; others wait.
     """

@@ -16,12 +16,12 @@ class Studio:
 
     Attributes:
       settings: the limits.
-      models: those on offer.
+      models: those that are offered.
       fields: encoded tiles.
       pictures: open pictures.
       drawing: turns for views, which are quick.
       working: turns for encoding and enlarging. Views need not wait for them.
-      folder: for files that are there for a while; it goes with the process.
+      folder: for temporary files; deleted at the end of the process.
     """
 
     def __init__(self, settings: Settings):

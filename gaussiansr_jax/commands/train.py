@@ -87,7 +87,7 @@ def parse(argv: list[str], complete: bool = True) -> list[str]:
         config = CONFIG.value
         if config is not None:
             config.to_dict()  # where the file could not be read, the first use of it says so
-    # config_flags raises what the config file raises, besides errors of its own.
+    # config_flags raises its own errors, and whatever the config file raises.
     except Exception as error:
         raise UserError(_sentence(error)) from error
     if len(rest) > 1:

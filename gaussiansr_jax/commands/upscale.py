@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--skip-existing",
         action="store_true",
-        help="leave out images whose output file exists, whole and of the right size",
+        help="leave out images whose output file exists, complete and of the right size",
     )
     parser.add_argument(
         "--share",
@@ -87,8 +87,8 @@ class Job:
     Attributes:
       target: how large results are.
       overwrite: whether existing files may be replaced.
-      skip_existing: whether images are left out whose result exists; what is no such image, being
-        cut short or of another size, is replaced.
+      skip_existing: whether images are left out whose result exists; a result that is cut short or
+        of another size is replaced.
       all_frames: whether animations and files of several pages are done whole.
       quality: of lossy formats, or None.
     """
@@ -101,7 +101,7 @@ class Job:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Upscales films, or each image; one that cannot be is reported, and the rest goes on.
+    """Upscales films or images. An image that fails is reported, and the others are still done.
 
     Raises:
       UserError: wrong arguments, or at the end, if an image failed.
@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
     names = images.Names(args.format and f".{args.format}", args.suffix)
     is_file = _is_file(args, len(sources))
     paths = [output] if is_file else names.plan([place for _, place in found.images])
-    # Shared out only now, so that no two processes plan the same name.
+    # Divided only now, so that no two processes choose the same name.
     share = parse_share(args.share, os.environ)
     sources, paths = share.of(sources), share.of(paths)
     start_jax()
@@ -195,7 +195,7 @@ def upscale_file(
         say(f"note: {file}: {note}")
     results = [_enlarged(enlarge, picture, job.target) for picture in pictures]
     if job.skip_existing and path.exists():
-        say(f"note: {path}: is not whole or of another size, and made again")
+        say(f"note: {path}: is incomplete or of another size, and is made again")
     for note in images.write(path, results, replace_it, job.quality):
         say(f"note: {path}: {note}")
     return path
@@ -208,10 +208,10 @@ def _enlarged(enlarge: Callable[..., np.ndarray], picture: Picture, target: Targ
 
 
 def _waiting(sources: list[Path], paths: list[Path], job: Job) -> dict[int, tuple[Path, tuple]]:
-    """For each file that is to be done and can be read, by its index: path and size."""
+    """The files that are to be done and can be read: their index, path and size."""
     found = {}
     for index, (source, path) in enumerate(zip(sources, paths, strict=True)):
-        # Said when it is this file's turn.
+        # Errors are reported when it is this file's turn.
         with suppress(UserError, OSError, batch.Skipped):
             size = images.read_size(source)
             _may_replace(source, path, size, job)

@@ -1,4 +1,4 @@
-"""Arrays of one process for all, and of all for each, bit for bit."""
+"""Arrays sent from one process to all, and gathered from all, bit for bit."""
 
 from typing import Any
 

@@ -12,7 +12,7 @@ LAUNCHERS = {
     "Slurm": ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
     "Open MPI": ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
 }
-# Variables with which JAX finds the coordinator by itself.
+# Variables from which JAX finds the coordinator.
 COORDINATOR_KNOWN = ("SLURM_STEP_NODELIST", "OMPI_MCA_orte_hnp_uri")
 
 
@@ -41,8 +41,8 @@ def find_place(
 ) -> Place | None:
     """The place of this process; None if it is alone.
 
-    The arguments go before JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, and those
-    before what Slurm, Open MPI, Kubernetes (an indexed job) and TPU pods say.
+    The arguments take precedence over JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID, and these over Slurm, Open MPI, Kubernetes (an indexed job) and TPU pods.
 
     Args:
       environ: the environment's variables.

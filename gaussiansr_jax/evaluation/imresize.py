@@ -1,7 +1,7 @@
 """MATLAB's bicubic `imresize` on the host: numpy in double precision, as MATLAB does it.
 
-`ops.resampling.resize` with the boundary "symmetric" is the same in JAX, and the oracle of the
-tests. Here every image has a size of its own, and each size would be compiled again.
+`ops.resampling.resize` with the boundary "symmetric" is the same in JAX, and the tests' oracle.
+Data sets hold images of many sizes, and JAX would compile a program for each.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""How an image is turned into an LR input and a score, at any scale.
+"""How models are evaluated: from an HR image to an LR input and a score, at any scale.
 
 The LR image has floor(HR / scale) pixels, and HR is cut to round(LR * scale) from its top left
 corner. For whole scales that is the usual cut to a multiple of the scale; for others it is the
@@ -17,8 +17,8 @@ from gaussiansr_jax.evaluation import metrics
 from gaussiansr_jax.evaluation.imresize import resize_float, resize_matlab
 from gaussiansr_jax.ops import coordinates
 
-# The model's and bicubic's output alike: rounded to 8 bits as a saved image is, which is how the
-# literature counts, or as they are computed.
+# How outputs are scored, the model's and bicubic's alike: rounded to 8 bits as in a saved image, as
+# in the literature, or as computed.
 ROUNDED, EXACT = "rounded", "exact"
 
 Image8 = UInt8[np.ndarray, "H W 3"]
@@ -105,7 +105,7 @@ def evaluate_image(
             output = np.rint(output * 255) / 255
         return score(output, hr, scale)
 
-    # Through unit values, halves would be rounded another way.
+    # Scaled to [0, 1] first, halves would be rounded differently.
     resize = resize_matlab if values == ROUNDED else resize_float
     bicubic = scored(resize(lr, hr.shape[:2]) / 255)
     ours = scored(upscale(lr, hr.shape[:2]))

@@ -17,7 +17,7 @@ def table(results: dict, per_image: bool = False) -> str:
 
     Args:
       results: {data set: {scale: scores of `protocol.mean_scores`}}.
-      per_image: whether each image has a line of its own.
+      per_image: whether each image has a line, too.
     """
     rows = [["data", "scale", *(title for title, _ in _COLUMNS.values())]]
     for name, scales in results.items():

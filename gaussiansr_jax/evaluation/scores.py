@@ -100,14 +100,14 @@ def evaluate_share(
     evaluate: Callable[[str, Path, float], Scores],
     progress: Callable = iter,
 ) -> dict[tuple[Path, str], list[str]]:
-    """Measures what is left of this process's share; an image that fails keeps none from it.
+    """Measures what is left of this process's share; images that fail are left out.
 
     Args:
       store: where scores are.
       files: ground truth images by name of the data.
       scales: at which they are evaluated.
       evaluate: the scores of a file at a scale, or a `UserError`.
-      progress: wraps the list of what is to be done, such as tqdm.
+      progress: wraps the list of what is to be done, as tqdm does.
 
     Returns:
       The files that failed and why, and the scales at which they did.
@@ -151,5 +151,5 @@ def merged(
 def _wanted(
     files: Mapping[str, list[Path]], scales: list[float]
 ) -> list[tuple[str, str, Path, float]]:
-    # Scales of one image lie apart, so that shares of few images are equal, too.
+    # Image by image within each scale, so that shares of few images are equally large.
     return [(d, f"{s:g}", f, s) for d, paths in files.items() for s in scales for f in paths]

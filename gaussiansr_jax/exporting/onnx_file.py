@@ -13,7 +13,7 @@ from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.exporting.whole_scale import enlarger
 from gaussiansr_jax.files import atomic_write
 
-# Old enough for the runtimes that programs ship with, new enough for every operation.
+# Old enough for the runtimes in common programs, new enough for every operation used.
 OPSET = 18
 INPUT, OUTPUT = "input", "output"
 
@@ -63,7 +63,7 @@ def build(params: Any, config: dict, scale: int, name: str) -> onnx.ModelProto:
             input_names=[INPUT],
             output_names=[OUTPUT],
         )
-    # Of concatenations of unknown length it notes wrong shapes; runtimes infer them by themselves.
+    # It records wrong shapes for concatenations of unknown length. Runtimes infer shapes anyway.
     del model.graph.value_info[:]
     used = {input_name for node in model.graph.node for input_name in node.input}
     kept = [each for each in model.graph.initializer if each.name in used]

@@ -1,4 +1,4 @@
-"""Checks of the settings of encoders and heads, before anything is built from them."""
+"""Checks of the settings of encoders and heads, before these are built."""
 
 import math
 from typing import Any

@@ -96,7 +96,7 @@ def _shapes(model: SuperResolver) -> dict[str, tuple[int, ...]]:
     def init() -> Any:
         return model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
-    # Nothing is computed here, the key included: a program costs a start on a GPU its time.
+    # Nothing is computed here, not even the key: each program would delay the start on a GPU.
     with jax.enable_x64(False):  # whatever the caller computes with
         params = jax.eval_shape(init)["params"]
     return {k: v.shape for k, v in flax.traverse_util.flatten_dict(params, sep="/").items()}

@@ -1,16 +1,17 @@
 """The raster of the official PyTorch GaussianSR, for weights that were trained with it.
 
 The official code does not evaluate a field of Gaussians. It cuts the LR image into 7×7 tiles,
-averages the kernels over all tiles of all images of the batch, and draws the 49 that are left as
-5×5-pixel stamps into each tile's HR pixels. These functions reproduce that, defects included:
-a picture depends on its batch mates, stamps leave holes from ×4 on, and nothing can be cut into
-parts, because the kernels are averages over the whole image. `docs/porting.md` compares the two.
+averages the kernels over all tiles of all images of the batch, and draws the remaining 49 as
+5×5-pixel stamps into each tile's HR pixels. These functions reproduce that, defects included: an
+image depends on the others in its batch, stamps leave holes from ×4 on, and no part of an image can
+be computed alone, because the kernels are averages over the whole image. `docs/porting.md` compares
+the two.
 
 As all tiles share the 49 stamps, splatting is one matrix product [tiles·channels, 49] × [49, t²].
 
 References:
   The code at github.com/tljxyys/GaussianSR (not the paper, arXiv 2407.18046, which describes a
-  field with kernels of their own for each pixel).
+  field in which each pixel has its own kernel).
 """
 
 import jax
@@ -118,7 +119,7 @@ def _tiles(
 def stamps(
     kernels: Float[Array, "7 7 4"], side: int, stamp: int = STAMP
 ) -> Float[Array, "7 7 side side"]:
-    """Draws each kernel, without its opacity, where its place in the tile puts it.
+    """Draws each kernel, without its opacity, at its place in a tile.
 
     Args:
       kernels: σ_y, σ_x, ρ, opacity for each place (i, j) of a tile.
@@ -131,10 +132,10 @@ def stamps(
     y, x = points[None, None, :, None], points[None, None, None, :]
     var_y, var_x, cov = (v[:, :, None, None] for v in (var_y, var_x, cov))
     form = (var_x * y * y - 2 * cov * y * x + var_y * x * x) / (var_y * var_x - cov * cov)
-    # The official code divides exp(-form / 2) by its maximum; so nothing underflows.
+    # The official code divides exp(-form / 2) by its maximum. As a difference nothing underflows.
     raster = jnp.exp(-0.5 * (form - jnp.min(form, axis=(2, 3), keepdims=True)))
     # Bilinear sampling of the zero-padded raster, at c + (1/2 - i/7)(t - 1) for output pixel c: a
-    # tent around each point of the raster. With zeros outside, padding need not be done.
+    # tent around each point of the raster. Tents are zero outside, so nothing has to be padded.
     shift = (0.5 - np.arange(TILE)[:, None] / TILE) * (side - 1) - (side - stamp) // 2
     positions = np.arange(side) + shift
     tents = np.maximum(0.0, 1.0 - np.abs(positions[..., None] - np.arange(stamp)))
@@ -178,8 +179,8 @@ def pixel_centers(length: int) -> Float[np.ndarray, "length"]:
 def nearest_half_even(coords: Float[np.ndarray, "..."], length: int) -> Int[np.ndarray, "..."]:
     """Index of the pixel nearest to coordinates in [-1, 1], halves to even.
 
-    It is done on the host, because which side a half falls on depends on float32 roundings, and a
-    compiler may fuse the multiplication and the subtraction, which rounds otherwise.
+    Computed on the host: where halves go depends on float32 roundings, and a compiler might fuse
+    the multiplication and the subtraction, which rounds differently.
 
     Args:
       coords: float32 coordinates.

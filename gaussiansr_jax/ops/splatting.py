@@ -6,7 +6,7 @@ q(x) = (x - μ)ᵀ Σ⁻¹ (x - μ) the field is
     f(x) = Σ α v exp(-q(x) / 2)                                      (GaussianSR, arXiv 2407.18046)
 
 or, normalized, f(x) = Σ α v exp(-q(x) / 2) / Σ α exp(-q(x) / 2), a partition of unity. Positions
-and standard deviations are in LR pixels, so that a field has no scale of its own. `footprint` is
+and standard deviations are in LR pixels, so that a field does not depend on a scale. `footprint` is
 the standard deviation of the output pixel: every Gaussian is convolved with it (numerator and
 denominator of a normalized field), so that no scale aliases.
 
@@ -303,7 +303,7 @@ def _forward(planes, ys, xs, near_y, near_x, radius, normalized):
 
 
 def _forward_rule(planes, ys, xs, near_y, near_x, radius, normalized):
-    """`_forward`; its arguments tell whether anybody differentiates by them."""
+    """`_forward`; the arguments also say whether they are differentiated."""
     values = [argument.value for argument in (planes, ys, xs, near_y, near_x)]
     field, residual = _forward(*values, radius, normalized)
     return field, (residual, () if ys.perturbed or xs.perturbed else None)
@@ -351,7 +351,7 @@ def _by_rows(
     radius: int,
     normalized: bool,
 ) -> Float[Array, "channels Y X"]:
-    """The field on a grid in plain JAX, one output row at a time.
+    """The field on a grid in plain JAX, row by row.
 
     First, the parameters on the LR grid are brought to the columns of the output, by one product
     with a one-hot matrix: gathers are slow on CPUs and TPUs, and so are the scatters of their

@@ -1,1 +1,1 @@
-"""From the official PyTorch checkpoints to our weights and back, and the proof that they agree."""
+"""From the official PyTorch checkpoints to our weights and back, and the check that they agree."""

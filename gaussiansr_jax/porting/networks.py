@@ -1,9 +1,9 @@
-"""Super-resolution networks that are met in the wild, told by the names of their tensors."""
+"""Recognizes other well-known networks by the names of their tensors, for error messages."""
 
 import re
 from collections.abc import Iterable
 
-# A network, and patterns of names that it has all of. The first that fits counts.
+# A network, and patterns that each match one of its names. The first network that fits counts.
 _OTHERS = (
     ("CiaoSR", r"imnet_q\.", r"imnet_k\."),
     ("LTE", r"imnet\.", r"^coef\.", r"^freq\.", r"^phase\."),

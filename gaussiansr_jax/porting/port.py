@@ -1,4 +1,4 @@
-"""Converts the weights: every tensor of one side is accounted for on the other."""
+"""Converts weights from and to PyTorch; no tensor may be missing or left over."""
 
 import collections
 import hashlib
@@ -24,7 +24,7 @@ StateDict = collections.OrderedDict[str, np.ndarray]
 
 
 def load(path: str | Path) -> weights.Loaded:
-    """Reads an official checkpoint of GaussianSR or LIIF, in whatever wrapping.
+    """Reads an official checkpoint of GaussianSR or LIIF, however it is wrapped.
 
     Args:
       path: a file of `torch.save`, or of safetensors with PyTorch's names; any ending.
@@ -66,7 +66,7 @@ def _read(path: Path) -> Any:
 
 
 def from_state_dict(tensors: Mapping[str, Any], config: Mapping[str, Any], source: str) -> dict:
-    """Our parameters of the official tensors.
+    """Our parameters from the official tensors.
 
     Args:
       tensors: `TorchTensor`s or arrays by their official names.
@@ -77,7 +77,7 @@ def from_state_dict(tensors: Mapping[str, Any], config: Mapping[str, Any], sourc
       UserError: a tensor is unknown, missing, of another shape or type, or not finite; it is named.
     """
     shapes = models.parameter_shapes(config)
-    # Arrays without memory of their own tell the shapes in the official layout.
+    # Broadcast zeros take no memory, and give the shapes in the official layout.
     zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     expected = _state_dict(zeros, config)
     faults = [f"{name} is missing" for name in expected if name not in tensors]
@@ -104,7 +104,7 @@ def from_state_dict(tensors: Mapping[str, Any], config: Mapping[str, Any], sourc
 
 
 def to_state_dict(params: Mapping[str, Any], config: Mapping[str, Any]) -> StateDict:
-    """The official tensors of our parameters.
+    """The official tensors from our parameters.
 
     Args:
       params: nested dict of arrays.

@@ -73,7 +73,7 @@ def choose(value: Any, source: str) -> Found:
     for candidate in found:
         if candidate.spec is not None:
             return candidate._replace(tensors=_plain_names(candidate.tensors, source))
-    # The moving average where there is one; else the outermost.
+    # The moving average if there is one, else the outermost.
     found.sort(key=lambda found: ("ema" not in " ".join(found.path), len(found.path)))
     for candidate in found:
         if (tensors := _unwrapped(candidate.tensors, source)) is not None:
@@ -153,7 +153,7 @@ def _contents(value: Any) -> str:
 
 
 def _unwrapped(tensors: Tensors, source: str) -> Tensors | None:
-    """The tensors of the official network within, by its names; None if there is no such."""
+    """The tensors of an official network among these, by its names; None if there is none."""
     tensors = _plain_names(tensors, source)
     for anchor in _ANCHORS.values():
         prefixes = [name.removesuffix(anchor) for name in tensors if name.endswith(anchor)]

@@ -1,4 +1,4 @@
-"""Which tensor of the official code is which parameter of ours, and how it is laid out there.
+"""Which official tensor is which of our parameters, and how its layout differs.
 
 A row says: the official name, our names, and the transform between them. A `{}` stands for a
 number, the same in every name of the row, and `{blocks}` for the number of blocks. A row with two

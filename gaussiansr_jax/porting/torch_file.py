@@ -67,8 +67,8 @@ def read(path: str | Path) -> Any:
       `inert_pickle.Call` for each other object.
 
     Raises:
-      UserError: there is no such file, it is not such a file (it says what it is), it is damaged,
-        or loading it with PyTorch would call something that no checkpoint needs.
+      UserError: there is no such file, it is not a PyTorch checkpoint (the message says what it
+        is), it is damaged, or PyTorch would call something that no checkpoint needs.
     """
     path = Path(path)
     try:

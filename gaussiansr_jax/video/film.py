@@ -29,9 +29,9 @@ try:
 except ModuleNotFoundError:  # Windows, where an open file cannot be removed
     fcntl = None
 
-# Frames and packets that wait between two stages: decoded, and upscaled.
+# The most frames and packets that wait between two stages: after decoding, and after upscaling.
 _DECODED, _UPSCALED = 16, 8
-# A film may end this much, in seconds and in parts of its length, before the end it announces.
+# A film may end before the end that it announces by this much: seconds, or a share of its length.
 _TOLERATED_SECONDS, _TOLERATED_PART = 1.0, 0.01
 
 

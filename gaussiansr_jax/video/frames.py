@@ -11,11 +11,11 @@ from gaussiansr_jax.upscaling.arguments import Size
 from gaussiansr_jax.upscaling.engine import Engine
 from gaussiansr_jax.video.color import Layout, Planes, from_rgb, to_rgb
 
-# Output pixels that an accelerator renders in one call; what a head holds in between grows with
-# them. A CPU renders blocks, as of images.
+# Output pixels that an accelerator renders in one call, which bounds the memory of a head's
+# intermediate results. A CPU renders blocks, as for images.
 _PIXELS = 2**20
-# LR pixels of the longest side that is encoded in one piece on an accelerator; `tiling.positions`
-# are exact up to there.
+# The longest side in LR pixels that is encoded in one piece on an accelerator: up to it,
+# `tiling.positions` are exact.
 _ACCELERATOR_TILE = 1024
 
 

@@ -13,7 +13,7 @@ _POLL = 0.1
 
 
 def prefetched(items: Iterable[T], depth: int) -> Iterator[T]:
-    """The same items, made in a thread that is at most `depth` of them ahead.
+    """The same items, produced in a thread that runs at most `depth` items ahead.
 
     An error in the thread is raised here, after the items before it. When the iterator is closed,
     the thread stops, and `items` is closed in it.
@@ -57,7 +57,7 @@ def prefetched(items: Iterable[T], depth: int) -> Iterator[T]:
 
 
 class Sink(Generic[T]):
-    """Calls a function with each item in a thread of its own, in order.
+    """Calls a function with each item, in order, in one separate thread.
 
     On leaving the `with` block, all items are finished, or, after an error in the block, dropped.
     """

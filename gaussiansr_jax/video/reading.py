@@ -16,8 +16,8 @@ from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.video import color
 from gaussiansr_jax.video.color import Layout
 
-# Decoded planes that are passed on as they are: bits and subsampling, rows first. Other formats are
-# converted to one of them.
+# Pixel formats whose planes are used as decoded, and their bits and subsampling (rows, columns).
+# Other formats are converted to one of these.
 _SUBSAMPLING = {"420": (2, 2), "422": (1, 2), "440": (2, 1), "444": (1, 1)}
 _DEPTHS = {"": 8, "10le": 10, "12le": 12}
 _LAYOUTS = {
@@ -105,9 +105,10 @@ class Film:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The time in seconds up to which was read, and at which it ends by its own account.
+        """How far the film was read, and the end that its container announces, both in seconds.
 
-        Of all streams together: not every container knows more. The account is 0 if there is none.
+        They are for all streams together: not every container says more. The second is 0 if the
+        container announces no end.
         """
         start, duration = self.container.start_time or 0, self.container.duration or 0
         return self._end, (start + duration) / av.time_base if duration else 0.0
@@ -184,7 +185,7 @@ class Film:
             )
         layout = facts.layout
         if frame.format.name not in _LAYOUTS:
-            # RGB and grey come with the numbers of the format, others with their own.
+            # RGB is converted by the layout's matrix; other formats keep their own.
             frame = frame.reformat(
                 format=layout.pixel_format,
                 dst_colorspace=layout.matrix if _is_rgb(frame) else None,
@@ -206,7 +207,7 @@ def opened(path: str | os.PathLike) -> Iterator[Film]:
     """Opens a film.
 
     Raises:
-      UserError: no such file, not a film, without video, or nothing of it can be decoded.
+      UserError: there is no such file, or it is not a film, holds no video, or cannot be decoded.
     """
     path = Path(path)
     if not path.is_file():
@@ -217,7 +218,7 @@ def opened(path: str | os.PathLike) -> Iterator[Film]:
         if first is None:
             raise UserError(f"no frame of {path} can be decoded: it is truncated or damaged")
         facts = _facts(first, probed.stream, path)
-    with _container(path) as container:  # not every file can be wound back
+    with _container(path) as container:  # opened again: not every file can be rewound
         film = Film(path, container)
         film.facts = facts
         yield film

@@ -15,16 +15,14 @@ from gaussiansr_jax.video.color import Layout
 from gaussiansr_jax.video.reading import Film
 
 WRITABLE = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-# Options of the encoders that are chosen by themselves: visually close to lossless, in an
+# Default options of the encoders that are chosen without --encoder: nearly lossless to the eye, in
 # acceptable time.
 _OPTIONS = {
     "libx264": {"crf": "17", "preset": "veryfast"},
     "libx265": {"crf": "19", "preset": "veryfast", "x265-params": "log-level=error"},
     "libsvtav1": {"crf": "25", "preset": "9"},
 }
-
-
-# Options that set the quality in another way than "crf".
+# Options that set the quality; one of them replaces the default "crf".
 _QUALITY = {"crf", "qp", "b", "q", "cq", "rc", "global_quality"}
 
 
@@ -174,7 +172,7 @@ class Writer:
         context = stream.codec_context
         context.time_base = stream.time_base = film.time_base
         context.color_range = 2 if layout.full_range else 1
-        # Also where the original names none: players would choose another for so large a film.
+        # Also if the original names none: by the larger size, players would assume another.
         context.colorspace = layout.matrix
         context.color_primaries, context.color_trc = facts.primaries, facts.transfer
         stream.sample_aspect_ratio = _pixel_aspect(film, self._size)
@@ -185,7 +183,7 @@ class Writer:
         return stream
 
     def _check_options(self, encoding: Encoding) -> None:
-        """FFmpeg leaves the options that an encoder does not have, without a word."""
+        """Refuses options that the encoder does not have: FFmpeg silently ignores them."""
         unknown = encoding.options.keys() & self._stream.codec_context.options.keys()
         if unknown:
             raise UserError(
@@ -227,7 +225,7 @@ class Writer:
 
 
 def _pixel_aspect(film: Film, size: Size) -> Fraction:
-    """Square pixels stay square; others are such that the film is shown in its old shape."""
+    """The shape of the new pixels: square ones stay square, others keep the film's proportions."""
     old = film.facts.pixel_aspect
     if old == 1:
         return old

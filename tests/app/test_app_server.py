@@ -147,7 +147,7 @@ def test_wishes_that_cannot_be_are_refused(page, weights):
         ({"width": 1201, "height": 721}, "scales go from 1 to 30"),
         ({"width": 1200, "height": 720, "format": "gif"}, "makes no 'gif'"),
         ({"picture": "nobody's"}, "no longer open"),
-        ({"width": "wide"}, "not understood"),
+        ({"width": "wide"}, "not valid"),
     ):
         answer = client.post(
             "/api/jobs", json={"client": "me", **wish(picture, weights), **changes}

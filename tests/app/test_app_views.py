@@ -211,7 +211,7 @@ def test_gaussians_of_the_part_in_view(tiled, weights, monkeypatch):
         tab.send(kind="gaussians", **names, **place | {"top": 45})
         assert "not inside" in tab.receive()[0]["message"]
         tab.send(kind="gaussians", **names, **place | {"top": "x"})
-        assert "not understood" in tab.receive()[0]["message"]
+        assert "not valid" in tab.receive()[0]["message"]
         monkeypatch.setattr("gaussiansr_jax.app.drawing.MOST_GAUSSIANS", 500)
         tab.send(kind="gaussians", **names, **place)
         assert tab.receive()[0]["kind"] == "many"

@@ -261,7 +261,7 @@ class TestBadInput:
         for arguments, sentence in [
             ([film, tmp_path / "a.png", "--scale", "2"], "a.png is not a film"),
             ([film, "--scale", "2", "--self-ensemble"], "--self-ensemble is for pictures"),
-            ([film, "--scale", "2", "--encoder-options", "crf"], "is not understood"),
+            ([film, "--scale", "2", "--encoder-options", "crf"], "is not valid"),
             ([film, film, "--scale", "2"], "several films"),
         ]:
             command = ["upscale", *map(str, arguments), "--output", str(tmp_path / "out.mp4")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gaussiansr_jax.commands.helpers.progress import progress, say
-from gaussiansr_jax.errors import UserError, of_system
+from gaussiansr_jax.errors import UserError, system_message
 
 _NAMED = 10  # the most files that a message names
 
@@ -50,7 +50,7 @@ def run(files: Sequence[Path], order: Sequence[int], work: Callable[[int], Path]
         except Exception as error:
             why = reason(files[index], error)
             outcome.failed.append((files[index], why))
-            if len(files) > 1:  # of a single one it is the last word
+            if len(files) > 1:  # the error of a single file is printed at the end
                 say(f"error: {why}")
         except KeyboardInterrupt:
             done = len(outcome.written)
@@ -90,7 +90,7 @@ def reason(file: Path, error: Exception) -> str:
     if isinstance(error, MemoryError):
         return f"{file} needs more memory than there is; use a smaller scale"
     if isinstance(error, OSError) and error.filename:
-        return f"{file} failed: {of_system(error)}"
+        return f"{file} failed: {system_message(error)}"
     text = " ".join(str(error).split())[:300]
     return f"{file} failed with {type(error).__name__}: {text}; please report this"
 

@@ -18,7 +18,7 @@ READABLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares what only films have."""
+    """Declares the arguments for films."""
     films = parser.add_argument_group("films")
     films.add_argument(
         "--encoder",
@@ -84,7 +84,7 @@ def _encoder_options(text: str | None) -> dict[str, str]:
     for key, equals, value in pairs:
         if not (key and equals and value):
             raise UserError(
-                f"--encoder-options {text!r} is not understood; write it like crf=14,preset=slow"
+                f"--encoder-options {text!r} is not valid; write it like crf=14,preset=slow"
             )
     return {key: value for key, _, value in pairs}
 

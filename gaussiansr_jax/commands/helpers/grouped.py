@@ -58,7 +58,7 @@ class GroupedUpscaler:
         for index in group:
             del self._group_of[index]
             file, size = self._waiting[index]
-            with suppress(UserError):  # said when it is this file's turn
+            with suppress(UserError):  # reported when it is this file's turn
                 rgb = images.bleed_colors(images.read(file)).rgb
                 if rgb.shape[:2] == size:
                     pixels.append(rgb)

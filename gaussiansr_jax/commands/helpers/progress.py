@@ -1,4 +1,4 @@
-"""A bar on a terminal, a line now and then in a log file."""
+"""Progress: a bar on a terminal, a line every 30 seconds in a log file."""
 
 import sys
 import time

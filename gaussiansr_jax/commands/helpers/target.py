@@ -8,7 +8,7 @@ from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.upscaling.arguments import MAX_SCALE
 
 _LONGEST = max(kind.longest for kind in images.WRITABLE.values())
-_STRETCHED = 0.01  # relative difference of the two scales from which on it is seen
+_STRETCHED = 0.01  # relative difference of the two scales above which there is a note
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def parse(scale: str | None, size: str | None) -> dict:
         horizontal, vertical = numbers * 2 if len(numbers) == 1 else numbers
     except ValueError:
         raise UserError(
-            f"{scale!r} is not understood; write it like --scale 3.7 or --scale 2x3"
+            f"{scale!r} is not valid; write it like --scale 3.7 or --scale 2x3"
         ) from None
     if not all(1 <= s <= MAX_SCALE for s in (horizontal, vertical)):
         raise UserError(f"--scale {scale} is out of range: scales go from 1 to {MAX_SCALE:g}")
@@ -103,13 +103,13 @@ def _size(text: str, option: str) -> tuple[int, int]:
     except ValueError:
         width = height = 0
     if min(width, height) < 1:
-        raise UserError(f"{text!r} is not understood; write it like {option} 1920x1080")
+        raise UserError(f"{text!r} is not valid; write it like {option} 1920x1080")
     return _possible(height, option), _possible(width, option)
 
 
 def _length(text: str, option: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{text!r} is not understood; write it like {option} 1920")
+        raise UserError(f"{text!r} is not valid; write it like {option} 1920")
     return _possible(int(text), option)
 
 

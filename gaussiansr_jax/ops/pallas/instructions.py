@@ -1,4 +1,4 @@
-"""Instructions of NVIDIA GPUs that Pallas (Triton) does not make of JAX operations by itself."""
+"""Instructions of NVIDIA GPUs that Pallas (Triton) never generates from JAX operations."""
 
 from collections.abc import Callable
 from typing import NamedTuple

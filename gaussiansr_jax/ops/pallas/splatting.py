@@ -18,11 +18,11 @@ from jaxtyping import Array, Float, Int
 
 from gaussiansr_jax.ops.pallas.instructions import PLAIN, PTX, Instructions
 
-# Output columns that one program of the forward pass computes, and its rows, which share what it
-# loads, where there are many pixels; few are better spread over the processors.
+# Output columns and rows that one program of the forward pass computes; its rows share what it
+# loads. Outputs of fewer than _MANY pixels get one row a program, to use all processors.
 _COLUMNS, _ROWS, _MANY = 64, 4, 2**16
-# The most Gaussians that are written out in the forward pass: the time in which Triton compiles
-# them grows faster than with their square.
+# The most Gaussians that the forward pass unrolls: Triton's compile time grows faster than the
+# square of their number.
 _GROUP = 4
 _LOG2_E = math.log2(math.e)
 # Threads of a program of the backward pass, and the most LR pixels that it takes.
