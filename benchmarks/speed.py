@@ -264,16 +264,15 @@ class Recording:
     def flops(self) -> float:
         """Arithmetic of all of it; the pieces are padded to one size, and the blocks too."""
         lr, size = self._calls["encode"][0]
-        _, *grid, as_uint8 = self._calls["render"][0]
+        _, *grid, scales, as_uint8 = self._calls["render"][0]
         field = jax.eval_shape(self._engine.encode, lr, size)
         once = flops(self._engine.encode, lr, size) * len(self._calls["encode"])
         if self._calls["part"]:
             _, *args = self._calls["part"][0]
             zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), field)
             field = self._engine.part(zeros, *args)
-        _, cell = self._calls["at_scale"][0]
-        scaled = jax.eval_shape(self._engine.at_scale, field, cell)
-        render = partial(self._engine.render, as_uint8=as_uint8)
+        scaled = jax.eval_shape(partial(self._engine.at_scale, scales=scales), field)
+        render = partial(self._engine.render, scales=scales, as_uint8=as_uint8)
         blocks = sum(len(ys) for _, ys, *_ in self._calls["render"])
         return once + flops(render, scaled, *grid) / len(grid[0]) * blocks
 

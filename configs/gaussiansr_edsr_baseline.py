@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     """The settings."""
     config = default_config()
     config.model.head = ConfigDict({"name": "gaussiansr"})
+    config.model.finest_cell = 0.25  # scales of up to 4 are trained
     config.init_from = "edsr-baseline-liif.pth"
     config.source = "folder:data/train"
     config.val_images = 32

@@ -51,20 +51,21 @@ def enlarger(params: Any, config: dict, scale: int) -> Callable[[Image], Image]:
             f"a model with the head {name} ({type(model.head).__name__}) cannot be exported; "
             "those with the heads direct and gaussiansr (splatting 'field') can"
         )
-    render = renderers[type(model.head)]
+    render, cell = renderers[type(model.head)], float(model.cell_at((scale, scale))[0][0, 0])
 
     def whole(model: models.SuperResolver, rgb: Image) -> Image:
         lr = 2 * rgb - 1
         size = jnp.zeros((rgb.shape[0], 2), jnp.int32)  # not read: nothing is padded here
         field = model.head.make_field(HeadInput(model.encoder(lr), lr, size))
-        return jnp.clip(0.5 * render(model.head, field, int(scale)) + 0.5, 0, 1)
+        return jnp.clip(0.5 * render(model.head, field, int(scale), cell) + 0.5, 0, 1)
 
     return lambda rgb: model.apply({"params": params}, rgb, method=whole)
 
 
-def _render_direct(head: DirectHead, field: Any, scale: int) -> Image:
+def _render_direct(head: DirectHead, field: Any, scale: int, cell: float) -> Image:
     """As `DirectHead.render`: bicubic, and the normalized field of RGB-carrying Gaussians."""
-    footprint = jnp.broadcast_to(head.footprint / scale, (2,))
+    axis = _axis(scale)
+    footprint = jnp.broadcast_to(head.footprint * cell, (2,))
     kernels = splatting.at_footprint(field.gaussians, footprint, normalized=True)
     forms = _quadratic_forms(kernels)
     log_zero = jnp.zeros_like(forms[:1, :1, :1]).at[..., 0].set(splatting.LOG_ZERO)
@@ -74,7 +75,7 @@ def _render_direct(head: DirectHead, field: Any, scale: int) -> Image:
     largest = total = None
     for dy in range(-radius, radius + 1):
         for dx in range(-radius, radius + 1):
-            logs = _product(_shifted(forms, radius, dy, dx), _monomials(scale, dy, dx))
+            logs = _product(_shifted(forms, radius, dy, dx), _monomials(axis, dy, dx))
             value = _shifted(values, radius, dy, dx)
             value = jnp.concatenate([value, jnp.ones_like(value[..., :1])], -1)
             top = jnp.max(logs, axis=3, keepdims=True)  # over the Gaussians of the LR pixel
@@ -86,13 +87,31 @@ def _render_direct(head: DirectHead, field: Any, scale: int) -> Image:
                 sums = sums + total * jnp.swapaxes(jnp.exp(largest - new), 3, 4)
             largest, total = new, sums
     residual = total[..., :3] / total[..., 3:]
-    return _bicubic(field.lr, scale) + _interleaved(residual, scale)
+    return _bicubic(field.lr, axis) + _interleaved(residual, scale)
 
 
-def _render_gaussiansr(head: GaussianSRHead, field: Any, scale: int) -> Image:
+def _render_gaussiansr(head: GaussianSRHead, field: Any, scale: int, cell: float) -> Image:
     """As `GaussianSRHead.render`: both streams, the convolution, the decoder."""
+    if np.isclose(cell, 1 / scale):
+        features, stride = _features(head, field, _axis(scale), cell), 1
+        # One more on each side, which lies outside the image.
+        features = jnp.pad(features, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    else:
+        grids = [_moved_axis(scale, shift) for shift in (-cell, 0, cell)]
+        features, stride = _features(head, field, np.concatenate([x for x, _ in grids]), cell), 3
+        for dimension in (1, 2):
+            features = _in_threes(features, dimension, scale, [ahead for _, ahead in grids])
+    waves, bias = head.waves(features, stride)
+    relative = np.asarray(2 * _places(_axis(scale)), np.float32)[None, None, None]
+    relative = jnp.zeros((*field.features.shape[:3], scale**2, 2), jnp.float32) + relative
+    cells = jnp.full((1, 1, 1, 2), cell, jnp.float32)
+    return head.decode_waves(waves, bias, _interleaved(relative, scale), cells)
+
+
+def _features(head: GaussianSRHead, field: Any, axis: np.ndarray, cell: float) -> Array:
+    """Both streams at the same places (`axis` along y and x) of each LR pixel."""
     gaussians = head.gaussians(field)
-    kernels = splatting.at_footprint(gaussians, jnp.full((2,), head.footprint / scale))
+    kernels = splatting.at_footprint(gaussians, jnp.full((2,), head.footprint * cell))
     radius = head.window // 2
     # Outside the image, values are zero, so weights do not matter.
     forms = _surrounded(_quadratic_forms(kernels), radius)
@@ -100,24 +119,56 @@ def _render_gaussiansr(head: GaussianSRHead, field: Any, scale: int) -> Image:
     splatted = None
     for dy in range(-radius, radius + 1):
         for dx in range(-radius, radius + 1):
-            logs = _product(_shifted(forms, radius, dy, dx), _monomials(scale, dy, dx))
+            logs = _product(_shifted(forms, radius, dy, dx), _monomials(axis, dy, dx))
             weights = jnp.swapaxes(jnp.exp(logs), 3, 4)
             term = _product(weights, _shifted(values, radius, dy, dx))
             splatted = term if splatted is None else splatted + term
-    interpolated = _bicubic(field.features[..., head.splat_channels :], scale)
-    features = jnp.concatenate([_interleaved(splatted, scale), interpolated], -1)
-    # One more on each side, which lies outside the image.
-    features = jnp.pad(features, [(0, 0), (1, 1), (1, 1), (0, 0)])
-    waves, bias = head.waves(features)
-    relative = np.asarray(2 * _places(scale), np.float32)[None, None, None]
-    relative = jnp.zeros((*field.features.shape[:3], scale**2, 2), jnp.float32) + relative
-    cell = jnp.full((1, 1, 1, 2), 1 / scale, jnp.float32)
-    return head.decode_waves(waves, bias, _interleaved(relative, scale), cell)
+    interpolated = _bicubic(field.features[..., head.splat_channels :], axis)
+    return jnp.concatenate([_interleaved(splatted, len(axis)), interpolated], -1)
 
 
-def _places(scale: int) -> np.ndarray:
-    """Places (y, x) of the output pixels within their LR pixel, [s², 2], from its center."""
-    axis = (np.arange(scale) + 0.5) / scale - 0.5
+def _axis(scale: int) -> np.ndarray:
+    """Places of the output pixels within their LR pixel along one axis, from its center."""
+    return (np.arange(scale) + 0.5) / scale - 0.5
+
+
+def _moved_axis(scale: int, shift: float) -> tuple[np.ndarray, int]:
+    """Places like `_axis` of a grid that is moved by less than an LR pixel.
+
+    Returns:
+      The places of its pixels, each within its own LR pixel, rising; and how many pixels further on
+      in that grid the value lies that belongs to an output pixel (negative: back).
+    """
+    moved = _axis(scale) + shift
+    over, under = moved > 0.5 + 1e-6, moved < -0.5 - 1e-6
+    return np.sort(moved - over + under), int(over.sum() - under.sum())
+
+
+def _in_threes(x: Array, axis: int, scale: int, ahead: list[int]) -> Array:
+    """Features at three grids, one after the other within each LR pixel, side by side.
+
+    Args:
+      x: [B, Y, X, C], `scale` pixels of the first grid, then those of the second and third.
+      axis: 1 or 2.
+      scale: output pixels per LR pixel.
+      ahead: as `_moved_axis` returns it, of each grid.
+
+    Returns:
+      The same with the three features of each output pixel beside each other; zero outside.
+    """
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    x, grids = x.reshape(*before, -1, 3, scale, *after), []
+    for number, steps in enumerate(ahead):
+        grid = _sliced(x, axis + 1, number, number + 1).reshape(*before, -1, *after)
+        outside = [(0, 0)] * grid.ndim
+        outside[axis] = (max(-steps, 0), max(steps, 0))
+        span = (steps, None) if steps > 0 else (0, steps or None)
+        grids.append(_sliced(jnp.pad(grid, outside), axis, *span))
+    return jnp.stack(grids, axis + 1).reshape(*before, -1, *after)
+
+
+def _places(axis: np.ndarray) -> np.ndarray:
+    """The places (y, x) of a square grid within an LR pixel, [n², 2], from its center."""
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
 
 
@@ -133,9 +184,9 @@ def _quadratic_forms(kernels: splatting.Kernels) -> Float[Array, "batch height w
     return jnp.stack([constant, linear_y, linear_x, -0.5 * yy, -yx, -0.5 * xx], -1)
 
 
-def _monomials(scale: int, dy: int, dx: int) -> Float[np.ndarray, "6 places"]:
-    """1, y, x, y², yx, x² of the output pixels, from the center of the LR pixel (dy, dx) away."""
-    y, x = (_places(scale) - (dy, dx)).T
+def _monomials(axis: np.ndarray, dy: int, dx: int) -> Float[np.ndarray, "6 places"]:
+    """1, y, x, y², yx, x² of `_places`, from the center of the LR pixel (dy, dx) away."""
+    y, x = (_places(axis) - (dy, dx)).T
     return np.stack([np.ones_like(y), y, x, y * y, y * x, x * x]).astype(np.float32)
 
 
@@ -160,9 +211,8 @@ def _shifted(x: Array, radius: int, dy: int, dx: int) -> Array:
     return _sliced(rows, 2, radius + dx, dx - radius or None)
 
 
-def _bicubic(x: Float[Array, "batch height width channels"], scale: int) -> Array:
+def _bicubic(x: Float[Array, "batch height width channels"], axis: np.ndarray) -> Array:
     """As `resampling.bicubic_grid`, with clamped borders."""
-    axis = (np.arange(scale) + 0.5) / scale - 0.5
     taps = np.arange(_CUBIC_TAPS) - _CUBIC_TAPS // 2
     with jax.ensure_compile_time_eval():
         weights = cubic_kernel(jnp.asarray(axis[:, None] - taps, jnp.float32), _CUBIC_A)

@@ -43,6 +43,8 @@ def check_setting(owner: str, key: str, value: Any, default: Any) -> None:
         wanted = f"{len(default)} finite numbers"
     else:
         return
+    if key == "finest_cell":
+        fits, wanted = fits and 0 <= value <= 1, "a number from 0 to 1"
     if key == "window":
         fits, wanted = fits and value % 2 == 1, "an odd whole number"
     if not fits:

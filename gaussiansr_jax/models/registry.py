@@ -33,6 +33,7 @@ VARIANTS = {
         "official": heads.OfficialGaussianSRHead,
     }
 }
+_SETTINGS = ("encoder", "head", "dtype", "finest_cell")
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -41,8 +42,9 @@ def build(config: Mapping[str, Any]) -> SuperResolver:
 
     Args:
       config: {"encoder": {"name": …, settings}, "head": {"name": …, settings}, "dtype": "float32"
-        or "bfloat16"}; settings are the fields of the encoder's and the head's class. The head
-        "gaussiansr" also takes "splatting": "field" (ours) or "official" (the official raster).
+        or "bfloat16", "finest_cell": of `SuperResolver`}; settings are the fields of the encoder's
+        and the head's class. The head "gaussiansr" also takes "splatting": "field" (ours) or
+        "official" (the official raster).
 
     Raises:
       UserError: an unknown name or key, a missing part, or parts that do not fit together.
@@ -54,8 +56,9 @@ def build(config: Mapping[str, Any]) -> SuperResolver:
       36
     """
     for key in config:
-        if key not in ("encoder", "head", "dtype"):
-            raise UserError(f"unknown model setting {key!r}; the settings are encoder, head, dtype")
+        if key not in _SETTINGS:
+            known = ", ".join(_SETTINGS)
+            raise UserError(f"unknown model setting {key!r}; the settings are {known}")
     name = config.get("dtype", "float32")
     if name not in DTYPES:
         raise UserError(f"unknown dtype {name!r}; choose from {', '.join(DTYPES)}")
@@ -66,7 +69,9 @@ def build(config: Mapping[str, Any]) -> SuperResolver:
             f"splat_channels of head {config['head']['name']} is {head.splat_channels}; encoder "
             f"{config['encoder']['name']} has {encoder.channels} channels"
         )
-    return SuperResolver(encoder, head)
+    finest = config.get("finest_cell", SuperResolver.finest_cell)
+    check_setting("the model", "finest_cell", finest, SuperResolver.finest_cell)
+    return SuperResolver(encoder, head, finest)
 
 
 def complete(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +81,7 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
       UserError: as `build`.
     """
     model, whole = build(config), {"dtype": config.get("dtype", "float32")}
+    whole["finest_cell"] = model.finest_cell
     for kind in ("encoder", "head"):
         part = getattr(model, kind)
         whole[kind] = {**config[kind], **{name: getattr(part, name) for name in _settings(part)}}

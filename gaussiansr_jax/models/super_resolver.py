@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from gaussiansr_jax.errors import UserError
@@ -22,10 +23,12 @@ class SuperResolver(nn.Module):
     Attributes:
       encoder: a module of `encoders`.
       head: a module as `heads.Head` describes.
+      finest_cell: the smallest output pixel that the head is told of, in LR pixels; see `cell_at`.
     """
 
     encoder: nn.Module
     head: nn.Module
+    finest_cell: float = 0.0
 
     @property
     def receptive_radius(self) -> int:
@@ -41,6 +44,22 @@ class SuperResolver(nn.Module):
     def pointwise(self) -> bool:
         """Whether no output pixel depends on its neighbors on the grid."""
         return self.head.pointwise
+
+    def cell_at(self, scales: tuple[float, float]) -> tuple[Float[np.ndarray, "1 2"], int | None]:
+        """What `render` takes as `cell` and `patch` for an output.
+
+        An output pixel measures 1 / scale LR pixels. A head that reads this number, or the features
+        that far around a position, has learned to do so at the scales of its training only. Beyond
+        them it does better with the smallest pixel that it knows, `finest_cell`: positions then lie
+        closer together than the features that are read around each of them, so that each pixel is
+        a patch of its own. LTE (Lee and Jin, CVPR 2022) is evaluated with the same limit.
+
+        Args:
+          scales: output pixels per LR pixel along y and x.
+        """
+        cell = 1 / np.asarray([scales], np.float32)
+        limited = np.maximum(cell, np.float32(self.finest_cell))
+        return limited, None if np.array_equal(cell, limited) else 1
 
     def rendering_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters that are needed to evaluate what `encode` returned."""
@@ -101,7 +120,7 @@ class SuperResolver(nn.Module):
         Args:
           field: what `encode` returned.
           coords: positions (y, x) in LR pixels.
-          cell: size of an output pixel (y, x) in LR pixels, 1 / scale.
+          cell: size of an output pixel (y, x) in LR pixels, of `cell_at`.
 
         Raises:
           UserError: the head is not tileable.
@@ -123,7 +142,7 @@ class SuperResolver(nn.Module):
           field: what `encode` returned.
           ys: rows, ascending in steps of `cell`; with `patch`, within each patch.
           xs: columns, likewise.
-          cell: size of an output pixel (y, x) in LR pixels, 1 / scale.
+          cell: size of an output pixel (y, x) in LR pixels; it and `patch` are those of `cell_at`.
           patch: side of the patches that rows and columns consist of; by default all is one patch.
         """
         return self.render_at_scale(self.at_scale(field, cell), ys, xs, cell, patch)

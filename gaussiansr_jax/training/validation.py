@@ -48,7 +48,7 @@ class Validator:
         self._hr = {
             s: np.stack([hr for _, hr in p]).astype(np.float32) / 255 for s, p in pairs.items()
         }
-        self._predict = jax.jit(self._predict_chunk)
+        self._predict = jax.jit(self._predict_chunk, static_argnums=5)
 
     def __call__(self, ema: Float[Array, "P"]) -> dict[str, float]:
         """PSNR of the Y channel as "x2", "x3", …, "mean"; every process must call it."""
@@ -74,12 +74,13 @@ class Validator:
         """Some of the held-out crops, super-resolved from their LR images."""
         lr, size = self._lr[scale], self._hr[scale].shape[1]
         valid, side = lr.shape[1], max(lr.shape[1] for lr in self._lr.values())
+        cell = self._model.cell_at((size / valid, size / valid))
         whole = np.zeros((CHUNK, side, side, 3), np.float32)
         parts = [np.zeros((0, size, size, 3), np.float32)]
         for start in range(0, len(indices), CHUNK):
             part = lr[list(indices[start : start + CHUNK])]
             whole[: len(part), :valid, :valid] = part
-            found = self._predict(ema, whole, np.int32(valid), np.float32(size / valid))
+            found = self._predict(ema, whole, np.int32(valid), np.float32(size / valid), *cell)
             parts.append(np.array(found)[: len(part), :size, :size])
             whole[:] = 0
         return np.concatenate(parts)
@@ -112,14 +113,16 @@ class Validator:
         lr: Float[Array, "B L L 3"],
         valid: Int[Array, ""],
         scale: Float[Array, ""],
+        cell: Float[Array, "1 2"],
+        patch: int | None,
     ) -> Float[Array, "B S S 3"]:
         """Only the first `valid` LR rows and columns count, and valid · scale of the output."""
         count = lr.shape[0]
         ys = jnp.broadcast_to(grid_positions(self._crop, scale), (count, self._crop))
-        cell = jnp.full((count, 2), 1 / scale)
+        cell = jnp.broadcast_to(cell, (count, 2))
 
         def predict(module: SuperResolver, lr: Float[Array, "B L L 3"]) -> Array:
             field = module.encode(lr, jnp.full((count, 2), valid))
-            return module.render(field, ys, ys, cell)
+            return module.render(field, ys, ys, cell, patch)
 
         return self._model.apply({"params": self._layout.unravel(ema)}, lr, method=predict)

@@ -34,6 +34,8 @@ _CPU = _Sizes(tile=512, smallest=32, block=128, blocks_at_once=1, parts=(32, 48,
 # padding costs little, so images are padded to few sizes. It reads only what it needs of a field.
 _ACCELERATOR = _Sizes(tile=768, smallest=256, block=512, blocks_at_once=4, parts=())
 
+Scales = tuple[float, float]
+
 
 def _in_32_bits(method: Callable) -> Callable:
     """Turns 64-bit numbers off in a method: a caller may have turned them on for other work."""
@@ -125,7 +127,7 @@ class Engine:
         field = jax.eval_shape(self.programs.encode, self._encoding_params, lr, size)
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(field))
 
-    def part_side(self, block: int, scales: tuple[float, float]) -> int | None:
+    def part_side(self, block: int, scales: Scales) -> int | None:
         """Side of the part of a field that any block of an output needs; None: the whole field.
 
         Args:
@@ -136,8 +138,14 @@ class Engine:
         return next((side for side in self.parts if side >= seen), None)
 
     @_in_32_bits
-    def at_scale(self, field: Any, cell: np.ndarray) -> Any:
-        """The scaled field that all blocks of an output share; `cell` [1, 2] is a pixel's size."""
+    def at_scale(self, field: Any, scales: Scales) -> Any:
+        """The scaled field that all blocks of an output share.
+
+        Args:
+          field: what `encode` returned.
+          scales: output pixels per LR pixel along y and x.
+        """
+        cell, _ = self.model.cell_at(scales)
         return self.programs.at_scale(self._rendering_params, field, cell)
 
     @_in_32_bits
@@ -181,7 +189,7 @@ class Engine:
 
     @_in_32_bits
     def render(
-        self, field: Any, ys: np.ndarray, xs: np.ndarray, cell: np.ndarray, as_uint8: bool
+        self, field: Any, ys: np.ndarray, xs: np.ndarray, scales: Scales, as_uint8: bool
     ) -> jax.Array:
         """Blocks [N, Y, X, 3] of output, on the device.
 
@@ -189,11 +197,11 @@ class Engine:
           field: what `at_scale` returned for one image.
           ys: `positions` [N, …] of the rows of each block.
           xs: `positions` [N, …] of the columns.
-          cell: size of an output pixel [1, 2], in LR pixels.
+          scales: as for `at_scale`.
           as_uint8: whether the result is uint8 and not float32 in [0, 1].
         """
-        run = self.programs.render
-        return run(self._rendering_params, field, ys, xs, cell, as_uint8=as_uint8)
+        cell, patch = self.model.cell_at(scales)
+        return self.programs.render(self._rendering_params, field, ys, xs, cell, patch, as_uint8)
 
     def render_part(
         self,
@@ -201,7 +209,7 @@ class Engine:
         ys: np.ndarray,
         xs: np.ndarray,
         side: int,
-        cell: np.ndarray,
+        scales: Scales,
         as_uint8: bool,
     ) -> jax.Array:
         """`render` of one block, [1, Y, X, 3], from the part of the field that it sees.
@@ -211,12 +219,12 @@ class Engine:
           ys: `positions` [Y] of the block's rows.
           xs: `positions` [X] of its columns.
           side: `part_side` of the block.
-          cell: as for `render`, and so is `as_uint8`.
+          scales: as for `render`, and so is `as_uint8`.
         """
         radius = self.model.head.field_radius
         top, left = (max(math.floor(x[0]) - radius, 0) for x in (ys, xs))
-        part = self.at_scale(self.part(field, (top, left), side), cell)
-        return self.render(part, (ys - top)[None], (xs - left)[None], cell, as_uint8)
+        part = self.at_scale(self.part(field, (top, left), side), scales)
+        return self.render(part, (ys - top)[None], (xs - left)[None], scales, as_uint8)
 
     def part(self, field: Any, corner: Size, side: int) -> Any:
         """`side` × `side` LR pixels of a field, on the host; zero where the field has none.
@@ -258,7 +266,7 @@ class Programs:
         self.cut = jax.jit(self._cut, static_argnames="side")
         self.at_scale = jax.jit(self._at_scale)
         self.gaussians = jax.jit(self._gaussians, static_argnames="size")
-        self.render = jax.jit(self._render, static_argnames="as_uint8")
+        self.render = jax.jit(self._render, static_argnames=("patch", "as_uint8"))
         self.render_whole = jax.jit(
             self._render_whole, static_argnames=("size", "scale", "as_uint8")
         )
@@ -299,11 +307,11 @@ class Programs:
 
         return jax.tree.map(cut, gaussians._replace(value=gaussians.opacity[..., None]))
 
-    def _render(self, params, field, ys, xs, cell, as_uint8):
+    def _render(self, params, field, ys, xs, cell, patch, as_uint8):
         def one_block(grid):
-            grid = jax.tree.map(lambda x: x[None], grid)
+            place = *(x[None] for x in grid), cell, patch
             variables = {"params": params}
-            rgb = self._model.apply(variables, field, *grid, cell, method="render_at_scale")[0]
+            rgb = self._model.apply(variables, field, *place, method="render_at_scale")[0]
             rim, (height, width, _) = _rim(self._model), rgb.shape
             return _quantized(rgb[rim : height - rim, rim : width - rim], as_uint8)
 

@@ -205,15 +205,14 @@ class Prepared:
         """A few blocks of the output at once: their places, and what renders them."""
         engine, done, total = self.engine, 0, grid[0].count * grid[1].count
         (scale_y, top, _), (scale_x, left, _) = grid
-        cell = np.array([[1 / scale_y, 1 / scale_x]], np.float32)
-        as_uint8 = self.image.dtype == np.uint8
-        side = engine.part_side(self._block, (scale_y, scale_x))
+        scales, as_uint8 = (scale_y, scale_x), self.image.dtype == np.uint8
+        side = engine.part_side(self._block, scales)
         most = engine.blocks_at_once if side is None else 1
         for rows, cols in self._windows(grid):
             progress(done / total)
             field = self._field(rows[:2], cols[:2])
             if side is None:
-                field = engine.at_scale(field, cell)
+                field = engine.at_scale(field, scales)
             vertical = tiling.blocks(rows.out_start, rows.out_stop, self._block)
             horizontal = tiling.blocks(cols.out_start, cols.out_stop, self._block)
             places = [Place(*y, *x) for y, x in itertools.product(vertical, horizontal)]
@@ -226,10 +225,10 @@ class Prepared:
                 xs = [engine.positions(self._block, x, scale_x, cols.start) for _, x in starts]
                 progress(done / total)
                 if side is None:
-                    grids = (np.stack(ys), np.stack(xs), cell, as_uint8)
+                    grids = (np.stack(ys), np.stack(xs), scales, as_uint8)
                     yield some, partial(engine.render, field, *grids)
                 else:
-                    grids = (ys[0], xs[0], side, cell, as_uint8)
+                    grids = (ys[0], xs[0], side, scales, as_uint8)
                     yield some, partial(engine.render_part, field, *grids)
                 done += sum((p.bottom - p.top) * (p.right - p.left) for p in some)
 

@@ -75,15 +75,15 @@ class FrameUpscaler:
 
     def _of_tile(self, rgb: jax.Array, row: tiling.Window, col: tiling.Window) -> jax.Array:
         engine, (down, right) = self._engine, self._axes
-        cell = np.array([[1 / down.scale, 1 / right.scale]], np.float32)
+        scales = down.scale, right.scale
         piece = rgb
         if (row.length, col.length) != self._lr_size:
             piece = rgb[row.start : row.start + row.length, col.start : col.start + col.length]
         field = engine.encode(piece[None], None)
         height, width = row.out_stop - row.out_start, col.out_stop - col.out_start
-        side = engine.part_side(engine.block, (down.scale, right.scale))
+        side = engine.part_side(engine.block, scales)
         if side is None:
-            field = engine.at_scale(field, cell)
+            field = engine.at_scale(field, scales)
             # Strips of one height, so that one program serves all; the last one is cut.
             rows_at_once, cols_at_once = -(-height // -(-height * width // _PIXELS)), width
         else:
@@ -95,9 +95,9 @@ class FrameUpscaler:
             for left in range(0, width, cols_at_once):
                 xs = engine.positions(cols_at_once, col.out_start + left, right.scale, col.start)
                 if side is None:
-                    rgb_of_block = engine.render(field, ys[None], xs[None], cell, as_uint8=False)
+                    rgb_of_block = engine.render(field, ys[None], xs[None], scales, as_uint8=False)
                 else:
-                    rgb_of_block = engine.render_part(field, ys, xs, side, cell, as_uint8=False)
+                    rgb_of_block = engine.render_part(field, ys, xs, side, scales, as_uint8=False)
                 blocks.append(rgb_of_block[0])
             rows.append(blocks)
         return _joined(rows, (height, width))

@@ -21,6 +21,7 @@ DIRECT = {
 CONFIGS = {
     "gaussiansr": tiny_model.CONFIG,
     "footprint": {**tiny_model.CONFIG, "head": {**tiny_model.CONFIG["head"], "footprint": 0.4}},
+    "finest": {**tiny_model.CONFIG, "finest_cell": 0.25},
     "direct": DIRECT,
     "bank": {**DIRECT, "head": {**DIRECT["head"], "bank": 5, "opacity": False}},
 }
@@ -38,7 +39,16 @@ def upscaled(config, image, scale):
 
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [("gaussiansr", 1), ("gaussiansr", 3), ("footprint", 2), ("direct", 4), ("bank", 3)],
+    [
+        ("gaussiansr", 1),
+        ("gaussiansr", 3),
+        ("footprint", 2),
+        ("finest", 4),
+        ("finest", 5),
+        ("finest", 7),
+        ("direct", 4),
+        ("bank", 3),
+    ],
 )
 def test_whole_scales(name, scale):
     config, image = CONFIGS[name], photo(9, 13)

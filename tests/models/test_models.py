@@ -89,6 +89,46 @@ def test_patches_equal_scattered_queries(model_and_params):
     np.testing.assert_allclose(*both(params), atol=2e-5)
 
 
+def test_patches_of_one_pixel_equal_scattered_queries():
+    """Positions closer together than the features that are read around each of them."""
+    model = models.build({"encoder": ENCODER, "head": HEADS[0], "finest_cell": 0.4})
+    params = jax.jit(model.init)(jax.random.key(0), LR)["params"]
+    ys, xs, cell = grid(12, 14)
+    limited, patch = model.cell_at((5.0, 4.0))
+    np.testing.assert_allclose(limited, [[0.4, 0.4]])
+    assert patch == 1
+
+    @jax.jit
+    def both(params):
+        field = model.apply({"params": params}, LR, method="encode")
+        coords = grid_queries(ys, xs).reshape(2, -1, 2)
+        wide = jnp.broadcast_to(limited, (2, 2))
+        scattered = model.apply({"params": params}, field, coords, wide, method="query")
+        dense = model.apply({"params": params}, field, ys, xs, wide, patch, method="render")
+        narrow = model.apply({"params": params}, field, ys, xs, cell, method="render")
+        return scattered.reshape(dense.shape), dense, narrow
+
+    scattered, dense, narrow = both(params)
+    np.testing.assert_allclose(scattered, dense, atol=2e-5)
+    assert float(jnp.abs(dense - narrow).max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("finest", "scales", "cell", "patch"),
+    [
+        (0.0, (30.0, 8.0), (1 / 30, 1 / 8), None),
+        (0.25, (4.0, 2.5), (0.25, 0.4), None),
+        (0.25, (6.0, 2.0), (0.25, 0.5), 1),
+        (0.25, (1.0, 12.0), (1.0, 0.25), 1),
+    ],
+)
+def test_the_head_is_told_of_no_smaller_pixel_than_it_knows(finest, scales, cell, patch):
+    model = models.build({"encoder": ENCODER, "head": HEADS[0], "finest_cell": finest})
+    found = model.cell_at(scales)
+    np.testing.assert_allclose(found[0], [cell], rtol=1e-6)
+    assert found[1] == patch
+
+
 def test_padding_changes_nothing(model_and_params):
     model, params = model_and_params
     padded = jnp.pad(LR, ((0, 0), (0, 4), (0, 3), (0, 0)), constant_values=0.7)
@@ -190,6 +230,8 @@ def test_direct_head_reproduces_constant_images_at_every_scale():
         ({"encoder": ENCODER, "head": {"name": "liif", "width": 3}}, "unknown setting 'width'"),
         ({"encoder": ENCODER, "head": HEADS[0], "dtype": "int8"}, "unknown dtype 'int8'"),
         ({"encoder": ENCODER, "head": HEADS[0], "heads": 2}, "unknown model setting 'heads'"),
+        ({"encoder": ENCODER, "head": HEADS[0], "finest_cell": 4.0}, "a number from 0 to 1"),
+        ({"encoder": ENCODER, "head": HEADS[0], "finest_cell": "1/4"}, "a number from 0 to 1"),
     ],
 )
 def test_unknown_names_are_said(config, message):

@@ -83,6 +83,25 @@ def test_a_view_has_exactly_the_scale_that_was_asked_for(tiled, image):
     assert np.abs(view.astype(int) - prepared.render_view(3, 21, 20, 30, scale)).max() > 1
 
 
+def test_beyond_the_scales_of_training_the_head_sees_its_finest_cell(image):
+    """In tiles and blocks as in the whole; up to the largest scale of training nothing changes."""
+    lr = image[None].astype(np.float32) / 255
+
+    def render(model, lr):
+        places = [((np.arange(6 * n) + 0.5) / 6 - 0.5).astype(np.float32)[None] for n in (47, 75)]
+        return model.render(model.encode(lr), *places, np.full((1, 2), 0.25, np.float32), 1)
+
+    for finest in (0.0, 0.25):
+        limited = {**tiny_model.CONFIG, "finest_cell": finest}
+        upscaler = gsr.Upscaler(tiny_model.params(), limited, tile=40, block=32)
+        model = upscaler.engine.model
+        expected = model.apply({"params": tiny_model.params()}, lr, method=render)
+        difference = upscaler.upscale(image, 6) - 255 * np.clip(expected[0], 0, 1)
+        assert (np.abs(difference).max() < 0.6) == (finest > 0)
+    unlimited = gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, tile=40, block=32)
+    np.testing.assert_array_equal(upscaler.upscale(image, 4), unlimited.upscale(image, 4))
+
+
 def test_a_view_encodes_only_the_tiles_it_shows(tiled, image):
     fields = {}
     prepared = Prepared(tiled.engine, image, fields=fields)

@@ -97,6 +97,7 @@ def convolve(
     x: Float[Array, "batch height width inputs"],
     kernel: Float[Array, "3 3 inputs outputs"],
     padding: str,
+    stride: int = 1,
 ) -> Float[Array, "batch out_height out_width outputs"]:
     """A convolution without bias, in the type of `x`.
 
@@ -107,7 +108,7 @@ def convolve(
     unused = -outputs % _TILE if outputs % _ALIGNED else 0
     kernel = jnp.pad(kernel.astype(x.dtype), [(0, 0)] * 3 + [(0, unused)])
     axes = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=axes)
+    y = jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=axes)
     return y[..., :outputs]
 
 

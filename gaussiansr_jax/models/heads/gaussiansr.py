@@ -127,9 +127,14 @@ class GaussianSRLayers(nn.Module):
         return kernels if inputs.mask is None else jnp.where(inputs.mask, kernels, 0.0)
 
     def waves(
-        self, features: Float[Array, "batch height width channels"]
-    ) -> tuple[Float[Array, "batch height-2 width-2 waves"], Float[Array, "waves"]]:
-        """Amplitudes and frequencies as `decode` takes them, and the bias to be added to them."""
+        self, features: Float[Array, "batch height width channels"], stride: int = 1
+    ) -> tuple[Float[Array, "batch rows cols waves"], Float[Array, "waves"]]:
+        """Amplitudes and frequencies as `decode` takes them, and the bias to be added to them.
+
+        Args:
+          features: on a grid, with one more on each side.
+          stride: 3 if it consists of blocks of 3×3, one for each position.
+        """
 
         def in_order(coef, freq):
             """All frequencies along y, then all along x; `freq` alternates them."""
@@ -137,7 +142,7 @@ class GaussianSRLayers(nn.Module):
 
         shape = (3, 3, features.shape[-1])
         kernel, bias = jax.tree.map(in_order, self.coef(*shape), self.freq(*shape))
-        return convolve(features.astype(self.dtype), kernel, "VALID"), bias
+        return convolve(features.astype(self.dtype), kernel, "VALID", stride), bias
 
     def decode_waves(
         self,
@@ -216,17 +221,19 @@ class GaussianSRHead(GaussianSRLayers):
     ) -> Float[Array, "batch height width 3"]:
         """RGB on the grid ys × xs: patches whose rows and columns are `cell` apart."""
         rows, cols = (x.reshape(len(x), -1, patch or x.shape[1]) for x in (ys, xs))
-        counts = rows.shape[1], cols.shape[1]
         around = [
             _halo(x, cell[:, axis]).reshape(len(x), -1) for axis, x in enumerate((rows, cols))
         ]
-        features = _cut(self._grid_features(field, *around), counts)
+        features = self._grid_features(field, *around)
+        # Blocks of 3×3 need not be cut apart: a convolution may step from one to the next.
+        stride, counts = (3, (1, 1)) if patch == 1 else (1, (rows.shape[1], cols.shape[1]))
+        features = _cut(features, counts)
         relative = grid_queries(
             2.0 * (ys - nearest_index(ys, field.size[:, :1]).astype(jnp.float32)),
             2 * (xs - nearest_index(xs, field.size[:, 1:]).astype(jnp.float32)),
         )
         cells = jnp.repeat(cell, math.prod(counts), axis=0)[:, None, None]
-        rgb = self.decode_waves(*self.waves(features), _cut(relative, counts), cells)
+        rgb = self.decode_waves(*self.waves(features, stride), _cut(relative, counts), cells)
         return _joined(rgb, counts)
 
     def _grid_features(
@@ -287,5 +294,6 @@ def _joined(
 
 
 def _inside(positions: Float[Array, "..."], size: Int[Array, "..."]) -> Bool[Array, "..."]:
-    """Whether positions (y, x) lie inside an image of that size."""
-    return (positions > -0.5) & (positions < size.astype(positions.dtype) - 0.5)
+    """Whether positions (y, x) lie inside an image of that size, or within rounding of its edge."""
+    edge = 0.5 + 1e-3
+    return (positions > -edge) & (positions < size.astype(positions.dtype) - 1 + edge)
