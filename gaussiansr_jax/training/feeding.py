@@ -1,6 +1,6 @@
 """Feeds windows to the training step, from a pool that is on the devices or on the host."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -55,34 +55,33 @@ class Resident:
             self._shares.append(jax.device_put(share, device))
         where = f"on each of {total} devices" if total > 1 else "on the device"
         self._words = f"{tiles_in_words(pool)}, {gigabytes(pool, count)} {where}"
-        self._read = jax.jit(_reader(settings, settings.batch_size // total), static_argnums=2)
+        self._settings, self._samples = settings, settings.batch_size // total
 
     def __str__(self) -> str:
         return self._words
 
     def take(self, step: int, steps: int) -> Windows:
         """The windows of `steps` steps from `step` on."""
-        windows = [self._read(share, np.int32(step), steps) for share in self._shares]
+        windows = [
+            _read(share, np.int32(step), steps, self._samples, self._settings)
+            for share in self._shares
+        ]
         return jax.tree.map(lambda *arrays: join(list(arrays)), *windows)
 
     def close(self) -> None:
         """Does nothing: there are no threads."""
 
 
-def _reader(
-    settings: SampleSettings, samples: int
-) -> Callable[[Share, Int[Array, ""], int], Windows]:
-    """(share, step, steps) -> windows of one device, with a leading axis of 1."""
-
-    def read(share: Share, step: Int[Array, ""], steps: int) -> Windows:
-        indices = share.device * samples + jnp.arange(samples)
-        tile_size = share.tiles.shape[1]
-        numbers = step + jnp.arange(steps)
-        crops = draw_crops(share.table, numbers, indices, settings, tile_size)
-        pixels = read_windows(share.tiles, crops, settings.crop_size)
-        return jax.tree.map(lambda x: x[None], Windows(pixels, crops, step, share.device))
-
-    return read
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def _read(
+    share: Share, step: Int[Array, ""], steps: int, samples: int, settings: SampleSettings
+) -> Windows:
+    """The windows of one device, `samples` for each step, with a leading axis of 1."""
+    indices = share.device * samples + jnp.arange(samples)
+    numbers = step + jnp.arange(steps)
+    crops = draw_crops(share.table, numbers, indices, settings, share.tiles.shape[1])
+    pixels = read_windows(share.tiles, crops, settings.crop_size)
+    return jax.tree.map(lambda x: x[None], Windows(pixels, crops, step, share.device))
 
 
 def feed(

@@ -1,11 +1,12 @@
 """The parameters that training starts from: random ones, or parts of trained weights."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Key
 
 from gaussiansr_jax import loading
 from gaussiansr_jax.errors import UserError
@@ -14,8 +15,12 @@ from gaussiansr_jax.models import SuperResolver
 
 def init_params(model: SuperResolver, seed: int, lr_size: int) -> Any:
     """Random parameters of a model, the same on every device."""
-    init = jax.jit(model.init)
-    return init(jax.random.key(seed), jnp.zeros((1, lr_size, lr_size, 3)))["params"]
+    return _init(model, jax.random.key(seed), np.zeros((1, lr_size, lr_size, 3), np.float32))
+
+
+@partial(jax.jit, static_argnums=0)
+def _init(model: SuperResolver, key: Key[Array, ""], lr: Float[Array, "1 L L 3"]) -> Any:
+    return model.init(key, lr)["params"]
 
 
 def init_from(

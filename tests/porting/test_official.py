@@ -33,6 +33,12 @@ def random_case(seed, batch, height, width, kernels=6):
     return features, weights.astype(np.float32), bank.astype(np.float32)
 
 
+@partial(jax.jit, static_argnames=("scale", "stamp"))
+def splat(features, weights, bank, scale, **options):
+    kernels = raster.mean_kernels(selection.select(weights, bank))
+    return raster.splat(features, kernels, scale, **options)
+
+
 @pytest.mark.parametrize(
     ("height", "width", "out_height", "out_width"), [(1, 2, 3, 7), (8, 5, 8, 5), (36, 54, 35, 42)]
 )
@@ -54,8 +60,7 @@ def test_the_raster_is_the_plain_one(scale, batch, height, width):
     reference = numpy_networks.raster(
         features.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2), bank, scale
     )
-    kernels = raster.mean_kernels(selection.select(jnp.asarray(weights), jnp.asarray(bank)))
-    ours = raster.splat(jnp.asarray(features), kernels, scale)
+    ours = np.asarray(splat(features, weights, bank, scale))
     assert reference.std() > 0.05
     np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), reference, atol=1e-5)
 
@@ -65,8 +70,7 @@ def test_another_stamp():
     reference = numpy_networks.raster(
         features.transpose(0, 3, 1, 2), weights.transpose(0, 3, 1, 2), bank, 2.0, k=8
     )
-    kernels = raster.mean_kernels(selection.select(jnp.asarray(weights), jnp.asarray(bank)))
-    ours = raster.splat(jnp.asarray(features), kernels, 2.0, stamp=8)
+    ours = np.asarray(splat(features, weights, bank, 2.0, stamp=8))
     np.testing.assert_allclose(ours.transpose(0, 3, 1, 2), reference, atol=1e-5)
 
 

@@ -1,11 +1,45 @@
 """A model and a data set so small that a step takes milliseconds."""
 
+import json
+
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gaussiansr_jax.training.config import default_config
+from gaussiansr_jax.training import loop
+from gaussiansr_jax.training.config import default_config, to_json
+
+# Settings of which no compiled program depends.
+WHERE_AND_WHEN = {"source", "init_from", "init_parts", "pool", "pool_cache"}
+WHERE_AND_WHEN |= {"log_every", "val_every", "checkpoint_every"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once():
+    """Runs with equal settings share their programs, which take longer to trace than to run."""
+    dispatchers, predictors, dispatcher = {}, {}, loop.Dispatcher
+
+    class Validator(loop.Validator):
+        def __init__(self, model, layout, crops, scales):
+            super().__init__(model, layout, crops, scales)
+            self._predict = predictors.setdefault((model, crops.shape[1]), self._predict)
+
+    def make_step(model, layout, optimizer, settings, config, devices):
+        kept = {k: v for k, v in to_json(config).items() if k not in WHERE_AND_WHEN}
+        key = model, settings, devices, json.dumps(kept, sort_keys=True)
+        return key, real(model, layout, optimizer, settings, config, devices)
+
+    def shared(step, devices):
+        key, step = step
+        return dispatchers.setdefault((key, tuple(devices)), dispatcher(step, devices))
+
+    real = loop.make_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_step", make_step)
+        patch.setattr(loop, "Dispatcher", shared)
+        patch.setattr(loop, "Validator", Validator)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,6 @@ def test_15_and_15_resumed_steps_equal_30(config, whole, tmp_path, monkeypatch):
 
 def test_two_runs_do_not_share_a_folder(config, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "PATIENCE", 0.3)
-    config.update(steps=1, val_images=0)
     with (
         files.claimed(tmp_path),
         pytest.raises(UserError, match=r"another process is training in .* --workdir"),
@@ -196,12 +195,13 @@ def test_init_from_takes_the_encoder(config, whole, tmp_path):
 
 
 def test_a_failed_start_refuses_no_other(config, tmp_path):
-    config.update(init_from="none.safetensors", steps=1, val_images=0)
+    config.init_from = "none.safetensors"
+    config.model.encoder.channels = 8
     with pytest.raises(UserError, match=r"none\.safetensors"):
         loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
     config.init_from = ""
-    config.model.encoder.channels = 8
+    config.model.encoder.channels = 4
     loop.train(config, tmp_path / "run")
 
 
@@ -261,7 +261,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good(config, tmp_pat
 
 
 def test_an_infinite_state_is_never_saved(config, tmp_path):
-    config.update(steps=5, val_images=0)
+    config.update(val_images=0)
     run = loop.Run(config, tmp_path, loop.Interruption())
     state = loop.states.replicate(run.state, run.devices)
     with pytest.raises(UserError, match="step 0 are not finite and not saved"):

@@ -25,10 +25,7 @@ from gaussiansr_jax.training.feeding import Resident
 from gaussiansr_jax.training.loop import load_data
 from gaussiansr_jax.training.step import Dispatcher, make_gradient, make_step, sample_loss
 
-HEADS = {
-    "direct": {"name": "direct", "grid": 1, "trunk_channels": 4, "trunk_blocks": 1},
-    "gaussiansr": {"name": "gaussiansr", "kernels": 4, "splat_channels": 2, "hidden": 8},
-}
+GAUSSIANSR = {"name": "gaussiansr", "kernels": 4, "splat_channels": 2, "hidden": 8}
 
 
 def set_up(config, optimizer):
@@ -55,13 +52,12 @@ def run(config, devices, steps, dispatch):
     return jax.device_get(states.local(state)), np.concatenate(jax.device_get(losses))
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_gradients_on_1_and_8_devices_agree(config, head):
-    config.model.head = ConfigDict(HEADS[head])
-    config.query_patch = {"direct": 1, "gaussiansr": 2}[head]
+def test_gradients_on_1_and_2_devices_agree(config):
+    # Of the head whose selection is random.
+    config.model.head, config.query_patch = ConfigDict(GAUSSIANSR), 2
     model, state, layout, pool = set_up(config, optax.identity())
     settings, gradients = sample_settings(config), []
-    for count in (1, 8):
+    for count in (1, 2):
         devices = jax.local_devices()[:count]
         gradient = make_gradient(model, layout, settings, config, count)
         mapped = jax.pmap(
@@ -73,10 +69,10 @@ def test_gradients_on_1_and_8_devices_agree(config, head):
         )
         windows = Resident(pool, settings, devices).take(0, 1)
         gradients.append(jax.device_get(mapped(state, windows)))
-    (one, one_metrics), (eight, eight_metrics) = gradients
+    (one, one_metrics), (two, two_metrics) = gradients
     assert np.abs(one).max() > 1e-4
-    np.testing.assert_allclose(one, eight, atol=1e-6 * np.abs(one).max(), rtol=1e-4)
-    np.testing.assert_allclose(one_metrics["loss"], eight_metrics["loss"], rtol=1e-5)
+    np.testing.assert_allclose(one, two, atol=1e-6 * np.abs(one).max(), rtol=1e-4)
+    np.testing.assert_allclose(one_metrics["loss"], two_metrics["loss"], rtol=1e-5)
 
 
 @functools.cache
@@ -105,7 +101,7 @@ def test_variants_have_a_loss_and_a_gradient(name):
     check_config(config)
     # The same heads, but for widths and depths that make them slow.
     narrow = {
-        "gaussiansr": {"hidden": 4},
+        "gaussiansr": {"hidden": 4, "kernels": 9},
         "liif": {"hidden": 4},
         "direct": {"trunk_channels": 4, "trunk_blocks": 1},
     }
@@ -118,16 +114,20 @@ def test_variants_have_a_loss_and_a_gradient(name):
 
 
 def test_the_loss_is_that_of_scattered_queries(config):
-    config.model.head = ConfigDict(HEADS["gaussiansr"])
+    config.model.head = ConfigDict(GAUSSIANSR)
     config.query_patch = 2
     model, state, layout, pool = set_up(config, optax.identity())
     params, settings = layout.unravel(state.params), sample_settings(config)
     windows = Resident(pool, settings, jax.local_devices()[:1]).take(0, 1)
     windows = jax.tree.map(lambda x: x[0], windows)
-    keys = sample_keys(config.seed, jnp.int32(0), jnp.arange(config.batch_size), SAMPLE)
-    batch = make_batch(windows, keys, jnp.int32(0), settings)
-    sample = jax.tree.map(lambda x: x[0], batch)
-    key = jax.random.key(4)
+
+    @jax.jit
+    def first_sample(windows):
+        step = jnp.int32(0)
+        keys = sample_keys(config.seed, step, jnp.arange(config.batch_size), SAMPLE)
+        return jax.tree.map(lambda x: x[0], make_batch(windows, keys, step, settings))
+
+    sample, key = first_sample(windows), jax.random.key(4)
 
     def predict(module, sample):
         one = jax.tree.map(lambda x: x[None], sample)
@@ -136,8 +136,8 @@ def test_the_loss_is_that_of_scattered_queries(config):
         return module.query(field, queries, one.cell)
 
     apply = jax.jit(partial(model.apply, rngs={"gumbel": key}, method=predict))
-    color = apply({"params": params}, sample)
-    expected = 2 * jnp.mean(jnp.abs(color.reshape(sample.target.shape) - sample.target))
+    color = np.asarray(apply({"params": params}, sample))
+    expected = 2 * np.mean(np.abs(color.reshape(sample.target.shape) - sample.target))
     ours = jax.jit(partial(sample_loss, model, settings.query_patch))
     loss, _ = ours(params, jnp.float32(1), sample, key)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
@@ -165,7 +165,7 @@ def test_the_gradient_of_unraveling_is_that_of_jax():
             leaves = jax.tree.leaves(unravel(vector))
             return sum(float(i + 1) * jnp.sum(jnp.sin(leaf)) for i, leaf in enumerate(leaves))
 
-        return jax.grad(loss)(vector)
+        return jax.jit(jax.grad(loss))(vector)
 
     np.testing.assert_array_equal(gradient(layout.unravel), gradient(plain))
 
