@@ -137,9 +137,11 @@ def test_the_whole_grid_is_what_the_queries_give(model, monkeypatch):
 def test_it_compiles_for_a_size(model):
     model, variables, lr = model
     field = encode(model, variables, lr)
-    eager = model.apply(variables, field, (18, 22), method="render_whole")
-    render = jax.jit(lambda v, f: model.apply(v, f, (18, 22), method="render_whole"))
-    np.testing.assert_allclose(render(variables, field), eager, atol=1e-5)
+    render = jax.jit(partial(model.apply, size=(18, 22), method="render_whole"))
+    at_scale = jax.jit(partial(model.apply, size=(18, 22), scale=2.0, method="render_whole"))
+    whole = render(variables, field)
+    assert whole.shape == (2, 18, 22, 3)
+    np.testing.assert_allclose(whole, at_scale(variables, field), atol=1e-5)
 
 
 def test_kernels_are_shared_by_the_batch(model):

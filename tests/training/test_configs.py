@@ -120,7 +120,8 @@ def test_fractional_scales_may_be_judged():
 
 
 def test_docs_name_the_settings_that_may_change():
-    rows = [x for x in (ROOT / "docs/data.md").read_text().splitlines() if "| the run continues" in x]
+    lines = (ROOT / "docs/data.md").read_text().splitlines()
+    rows = [line for line in lines if "| the run continues" in line]
     where, how = (set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in rows[:2])
     of_images = {"source", "val_source", "val_images", "skip_bad_images"}
     assert where == FREE - of_images and how == STEERING

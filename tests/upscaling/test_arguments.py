@@ -20,6 +20,11 @@ def upscaler(request):
     return gsr.Upscaler(tiny_model.params(), tiny_model.CONFIG, **settings)
 
 
+@pytest.fixture(scope="module")
+def twice_as_large(upscaler):
+    return upscaler.upscale(IMAGE, 2)
+
+
 IMAGE = tiny_model.photo(20, 24)
 
 
@@ -39,11 +44,9 @@ IMAGE = tiny_model.photo(20, 24)
         {"size": (40.0, np.float32(48))},
     ],
 )
-def test_numbers_of_every_kind(upscaler, asked):
-    np.testing.assert_array_equal(upscaler.upscale(IMAGE, **asked), upscaler.upscale(IMAGE, 2))
-    np.testing.assert_array_equal(
-        upscaler.prepare(IMAGE).render(**asked), upscaler.upscale(IMAGE, 2)
-    )
+def test_numbers_of_every_kind(upscaler, twice_as_large, asked):
+    np.testing.assert_array_equal(upscaler.upscale(IMAGE, **asked), twice_as_large)
+    np.testing.assert_array_equal(upscaler.prepare(IMAGE).render(**asked), twice_as_large)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,14 @@
 from fractions import Fraction
 
 import av
+import jax
 import numpy as np
 from skimage import data
 
+from gaussiansr_jax.video import color
+
+# As whole programs: operations that JAX executes one by one are compiled one by one.
+to_rgb, from_rgb = (jax.jit(f, static_argnames="layout") for f in (color.to_rgb, color.from_rgb))
 BT709, BT601 = 1, 6
 
 

@@ -1,13 +1,15 @@
 import av
 import clips
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from av.video.reformatter import Interpolation
+from clips import from_rgb, to_rgb
 
-from gaussiansr_jax.video.color import BT601_525, BT709, Layout, from_rgb, to_rgb
+from gaussiansr_jax.video.color import BT601_525, BT709, Layout
 
 BT2020 = 9
+MATRICES = [BT709, BT601_525, BT2020]
+FORMATS = [(8, (2, 2)), (8, (1, 2)), (10, (2, 2)), (10, (1, 1))]
 
 
 def smooth_photo(height=48, width=64):
@@ -17,14 +19,13 @@ def smooth_photo(height=48, width=64):
     return np.stack([0.5 + 0.45 * w for w in waves], -1)
 
 
-@pytest.mark.parametrize("matrix", [BT709, BT601_525, BT2020])
-@pytest.mark.parametrize("full_range", [False, True])
-@pytest.mark.parametrize(
-    ("bits", "subsampling"), [(8, (2, 2)), (8, (1, 2)), (10, (2, 2)), (10, (1, 1))]
-)
-def test_colors_are_those_of_ffmpeg(bits, subsampling, full_range, matrix):
+# Every pair of a format, a matrix and a range.
+@pytest.mark.parametrize("matrix", range(len(MATRICES)))
+@pytest.mark.parametrize("form", range(len(FORMATS)))
+def test_colors_are_those_of_ffmpeg(form, matrix):
+    full_range, matrix, (bits, subsampling) = (form + matrix) % 2, MATRICES[matrix], FORMATS[form]
     rgb = smooth_photo()
-    layout = Layout(bits, *subsampling, full_range, matrix)
+    layout = Layout(bits, *subsampling, bool(full_range), matrix)
     source = av.VideoFrame.from_ndarray(np.rint(rgb * 65535).astype(np.uint16), "rgb48le")
     theirs = source.reformat(
         format=layout.pixel_format,
@@ -32,7 +33,7 @@ def test_colors_are_those_of_ffmpeg(bits, subsampling, full_range, matrix):
         dst_color_range=2 if full_range else 1,
         interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
     )
-    ours = from_rgb(jnp.asarray(rgb, jnp.float32), layout)
+    ours = from_rgb(rgb.astype(np.float32), layout)
     theirs = clips.planes(theirs, layout)
     for plane, reference in zip(ours, theirs, strict=True):
         assert plane.dtype == layout.dtype
@@ -48,7 +49,7 @@ def test_colors_are_those_of_ffmpeg(bits, subsampling, full_range, matrix):
 @pytest.mark.parametrize("full_range", [False, True])
 def test_there_and_back(full_range):
     layout = Layout(8, 1, 1, full_range, BT709)
-    rgb = jnp.asarray(clips.frames(1)[0], jnp.float32) / 255
+    rgb = clips.frames(1)[0] / np.float32(255)
     once = from_rgb(rgb, layout)
     twice = from_rgb(to_rgb(once, layout), layout)
     assert all(np.array_equal(a, b) for a, b in zip(once, twice, strict=True))
@@ -59,13 +60,13 @@ def test_the_formulas_of_bt709():
     luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     expected = [219 * luma + 16, 224 * (blue - luma) / 1.8556 + 128]
     expected += [224 * (red - luma) / 1.5748 + 128]
-    planes = from_rgb(jnp.full((2, 2, 3), jnp.asarray(rgb)), Layout(8, 1, 1, False, BT709))
+    planes = from_rgb(np.full((2, 2, 3), rgb, np.float32), Layout(8, 1, 1, False, BT709))
     assert [int(plane[0, 0]) for plane in planes] == [round(x) for x in expected]
 
 
 def test_white_and_black_of_the_limited_range():
     layout = Layout(10, 2, 2, False, BT709)
-    black, white = (from_rgb(jnp.full((4, 4, 3), x, jnp.float32), layout) for x in (0.0, 1.0))
+    black, white = (from_rgb(np.full((4, 4, 3), x, np.float32), layout) for x in (0.0, 1.0))
     assert [int(plane[0, 0]) for plane in black] == [64, 512, 512]
     assert [int(plane[0, 0]) for plane in white] == [940, 512, 512]
 

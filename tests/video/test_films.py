@@ -17,7 +17,7 @@ from gaussiansr_jax import UserError, __main__
 from gaussiansr_jax.upscaling.engine import Engine
 from gaussiansr_jax.video import film as films
 from gaussiansr_jax.video import frames as frame_upscaling
-from gaussiansr_jax.video.color import Layout, from_rgb, to_rgb
+from gaussiansr_jax.video.color import Layout
 
 LOSSLESS = {"qp": "0", "preset": "ultrafast"}
 SCALE = 2.5
@@ -62,8 +62,8 @@ def test_each_frame_is_what_upscale_gives(upscale, tmp_path, pixel_format):
     assert len(after) == len(before) == 3
     for small, large in zip(before, after, strict=True):
         assert (large.height, large.width) == (60, 80)
-        rgb = np.asarray(to_rgb(clips.planes(small, layout), layout))
-        expected = from_rgb(upscaler.upscale(rgb, SCALE), layout)
+        rgb = np.asarray(clips.to_rgb(clips.planes(small, layout), layout))
+        expected = clips.from_rgb(upscaler.upscale(rgb, SCALE), layout)
         for ours, theirs in zip(clips.planes(large, layout), expected, strict=True):
             assert np.abs(ours.astype(int) - np.asarray(theirs, int)).max() <= 1
 
@@ -168,7 +168,7 @@ def test_rgb_films(upscale, tmp_path):
 def test_tiles_blocks_and_strips_change_nothing(engine, monkeypatch):
     layout = Layout(8, 1, 1, False, clips.BT709)
     rgb = clips.frames(1, 48, 64)[0].astype(np.float32) / 255
-    planes = tuple(map(np.asarray, from_rgb(rgb, layout)))
+    planes = tuple(map(np.asarray, clips.from_rgb(rgb, layout)))
     whole = frame_upscaling.FrameUpscaler(engine, (48, 64), (115, 153), layout, layout)(planes)
     cut = Engine(tiny_model.params(), tiny_model.CONFIG, tile=40, block=64)
     for parts in (cut.parts, ()):  # as on a CPU, in blocks; as on an accelerator, in strips
