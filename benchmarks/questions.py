@@ -342,18 +342,25 @@ def by_scale(args: argparse.Namespace) -> None:
     scales = (12, 16, 20, 30)
     sets = {
         "Set5": [images.read_rgb(file) for file in images.find([args.set5])],
-        "4 of B100": [images.read_rgb(file) for file in spread(images.find([args.b100]), 4)],
+        "8 of B100": [images.read_rgb(file) for file in spread(images.find([args.b100]), 8)],
     }
     found = gains(models(args.liif), sets, scales)
     if args.figure:
-        figure, axes = axes_of(len(found), 3.6)
-        for each, (name, lines) in zip(axes, found.items(), strict=True):
-            for model, values in lines.items():
-                each.plot(scales, values, "o-", ms=3, label=model)
-            each.axhline(0, color="gray", linewidth=0.6)
-            each.set(xlabel="scale", ylabel="lead over bicubic, dB", title=name)
-        axes[0].legend(frameon=False, fontsize=8)
-        save(figure, args.figure)
+        draw_scales(found, scales, args.figure)
+
+
+def draw_scales(
+    found: dict[str, dict[str, list[float]]], scales: Sequence[float], path: str
+) -> None:
+    """Leads over bicubic by set and model."""
+    figure, axes = axes_of(len(found), 3.6)
+    for each, (name, lines) in zip(axes, found.items(), strict=True):
+        for model, values in lines.items():
+            each.plot(scales, values, "o-", ms=3, label=model)
+        each.axhline(0, color="gray", linewidth=0.6)
+        each.set(xlabel="scale", ylabel="lead over bicubic, dB", title=name)
+    axes[0].legend(frameon=False, fontsize=8)
+    save(figure, path)
 
 
 def by_time(args: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from gaussiansr_jax.commands import train
 from gaussiansr_jax.commands.helpers.train_help import train_help
+from gaussiansr_jax.configs import variants
 from gaussiansr_jax.errors import UserError
 from gaussiansr_jax.training.changes import FREE, STEERING
 from gaussiansr_jax.training.config import check_config, default_config
@@ -58,6 +59,13 @@ def test_config(name):
     assert f"--config configs/{name}.py" in module.__doc__
     # Each is whole by itself: in the wheel there is no package `configs`.
     assert "configs" not in {line.split()[1] for line in source(module) if line[:4] == "from"}
+
+
+def test_docs_name_variants_that_exist():
+    text = (ROOT / "docs/experiments.md").read_text()
+    table = text.split("| comparison | variants |")[1].split("\n\n")[0]
+    named = re.findall(r"`([^`]+)`", "".join(row.split("|")[2] for row in table.splitlines()[2:]))
+    assert len(named) > 8 and set(named) <= set(variants.VARIANTS)
 
 
 def test_the_help_shows_the_values_of_a_variant():
