@@ -22,6 +22,9 @@ _OPTIONS = {
     "libx265": {"crf": "19", "preset": "veryfast", "x265-params": "log-level=error"},
     "libsvtav1": {"crf": "25", "preset": "9"},
 }
+# x265 derives the decoding times of the first frames from the third. In a film of fewer frames they
+# are uninitialized.
+_UNTIMED_FRAMES = 2
 # Options that set the quality; one of them replaces the default "crf".
 _QUALITY = {"crf", "qp", "b", "q", "cq", "rc", "global_quality"}
 
@@ -113,6 +116,7 @@ class Writer:
           UserError: the file, or its container, cannot take the encoded film or its sound.
         """
         self._film, self._layout, self._size, self._named = film, encoding.layout, size, named
+        self._frames = 0
         options = {"movflags": "+faststart"} if path.suffix.lower() in (".mp4", ".m4v") else {}
         self._container = av.open(str(path), "w", container_options=options)
         try:
@@ -140,6 +144,7 @@ class Writer:
                 item.stream = self._copied[item.stream.index]
                 self._container.mux(item)
             else:
+                self._frames += 1
                 self._container.mux(self._stream.encode(self._frame(*item)))
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
@@ -151,7 +156,10 @@ class Writer:
           UserError: the file cannot be written.
         """
         try:
-            self._container.mux(self._stream.encode(None))
+            packets = self._stream.encode(None)
+            if self._frames == len(packets) <= _UNTIMED_FRAMES:
+                _set_decoding_times(packets)
+            self._container.mux(packets)
             self._container.close()
         except (av.FFmpegError, OSError) as error:
             raise self._failed(error) from error
@@ -222,6 +230,14 @@ class Writer:
             f"cannot write {self._named} ({getattr(error, 'strerror', None) or error}); is the "
             "disk full?"
         )
+
+
+def _set_decoding_times(packets: list[av.Packet]) -> None:
+    """Sets the decoding times of all packets of a film: ascending, none after its display time."""
+    shown = sorted(packet.pts for packet in packets)
+    early = max(time - packet.pts for time, packet in zip(shown, packets, strict=True))
+    for time, packet in zip(shown, packets, strict=True):
+        packet.dts = time - early
 
 
 def _pixel_aspect(film: Film, size: Size) -> Fraction:
