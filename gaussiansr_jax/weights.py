@@ -27,7 +27,7 @@ Loaded = tuple[Params, dict, dict]
 
 
 def save(
-    path: str | os.PathLike, params: Params, config: dict, facts: dict, dtype: str = "float32"
+    path: str | os.PathLike, params: Params, config: Any, facts: dict, dtype: str = "float32"
 ) -> None:
     """Writes parameters, config and training facts to one safetensors file, atomically.
 

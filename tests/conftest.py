@@ -42,7 +42,7 @@ def pytest_configure(config):
     They lie in pytest's own cache, which `pytest --cache-clear` empties; what is a week old goes.
     """
     if config.getoption("--typecheck"):
-        install_import_hook("gaussiansr_jax", "beartype.beartype")
+        install_import_hook("gaussiansr_jax", "typechecker.check")
     own = config.cache.mkdir("jax")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own))
     # Small programs too: the tests run thousands of them.

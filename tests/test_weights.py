@@ -11,6 +11,7 @@ import safetensors.numpy
 import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 from gaussiansr_jax import UserError, loading, weights
 from gaussiansr_jax.training import workdir
@@ -225,7 +226,10 @@ def test_resolve(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=rf"no model named '{name}'; .* models \(tiny\)"):
             loading.resolve(name)
     for name in (None, 3, b"tiny", ["tiny"], ""):
-        with pytest.raises(UserError, match="named by text or a path"):
+        # With --typecheck, the type is refused before.
+        with pytest.raises(
+            (UserError, TypeCheckError), match=r"by text or a path|Expected type: str"
+        ):
             loading.resolve(name)
     (tmp_path / "run").mkdir()
     with pytest.raises(UserError, match="is not a training run"):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, UInt8
+from jaxtyping import Array, ArrayLike, Int, Key, UInt8
 
 from gaussiansr_jax.data.settings import SampleSettings
 
@@ -105,8 +105,8 @@ def draw_crop(
 
 
 def draw_tile(
-    key: Key[Array, ""], index: Int[Array, ""], total: Int[Array, ""], parts: int
-) -> Int[Array, ""]:
+    key: Key[Array, ""], index: Int[ArrayLike, ""], total: Int[ArrayLike, ""], parts: int
+) -> Int[ArrayLike, ""]:
     """The tile floor((index + u) * total / parts) for a random u in [0, 1), in whole numbers."""
     fine = jax.random.randint(key, (), 0, total)
     return index * (total // parts) + (index * (total % parts) + fine) // parts

@@ -19,7 +19,7 @@ class Layout(NamedTuple):
     """
 
     entering: tuple[tuple[tuple[int, int], ...], ...]
-    starts: Int[np.ndarray, "I"]
+    starts: Int[np.ndarray, "I+1"]
     sizes: Int[np.ndarray, "N 2"]
     tile_size: int
 
@@ -35,7 +35,10 @@ class Layout(NamedTuple):
 
 
 def lay_out(
-    shapes: Sequence[tuple[int, int]], tile_size: int, min_size: int, reductions: Sequence[float]
+    shapes: Sequence[tuple[int, int]] | Int[np.ndarray, "I 2"],
+    tile_size: int,
+    min_size: int,
+    reductions: Sequence[float],
 ) -> Layout:
     """Plans tiles that cover the images evenly; see `pool.build_pool` for the arguments.
 
@@ -72,7 +75,7 @@ def cut(
             yield entire[y : y + tile_size, x : x + tile_size]
 
 
-def reduced(shape: Sequence[int], factor: float) -> tuple[int, int]:
+def reduced(shape: Sequence[int] | Int[np.ndarray, "2"], factor: float) -> tuple[int, int]:
     """The shape of an image after a reduction."""
     return round(int(shape[0]) / factor), round(int(shape[1]) / factor)
 

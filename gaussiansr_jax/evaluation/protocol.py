@@ -21,9 +21,9 @@ from gaussiansr_jax.ops import coordinates
 # in the literature, or as computed.
 ROUNDED, EXACT = "rounded", "exact"
 
-Image8 = UInt8[np.ndarray, "H W 3"]
-# LR image in 8 bits and output size (h, w) to float output in [0, 1].
-Upscale = Callable[[Image8, tuple[int, int]], Float[np.ndarray, "h w 3"]]
+HR, LR = UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "h w 3"]
+# LR image and output size (H, W) to float output in [0, 1].
+Upscale = Callable[[LR, tuple[int, int]], Float[np.ndarray, "H W 3"]]
 
 
 def cut_size(hr_size: tuple[int, int], scale: float) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -42,7 +42,9 @@ def cut_size(hr_size: tuple[int, int], scale: float) -> tuple[tuple[int, int], t
     return lr_size, coordinates.output_size(lr_size, (scale, scale))
 
 
-def make_pair(hr: Image8, scale: float, lr: Image8 | None = None) -> tuple[Image8, Image8]:
+def make_pair(
+    hr: HR, scale: float, lr: LR | None = None
+) -> tuple[LR, UInt8[np.ndarray, "cut_H cut_W 3"]]:
     """The LR input and the part of HR that it shows.
 
     Args:
@@ -70,7 +72,7 @@ def shave_of(scale: float) -> int:
     return math.ceil(scale - 1e-6)
 
 
-def score(output: metrics.Image, hr: Image8, scale: float) -> dict[str, float]:
+def score(output: metrics.Image, hr: HR, scale: float) -> dict[str, float]:
     """psnr_y, ssim_y and psnr_rgb of a float output in [0, 1] against the ground truth."""
     target = hr.astype(np.float64) / 255
     shave = shave_of(scale)
@@ -83,9 +85,9 @@ def score(output: metrics.Image, hr: Image8, scale: float) -> dict[str, float]:
 
 def evaluate_image(
     upscale: Upscale,
-    hr: Image8,
+    hr: HR,
     scale: float,
-    lr: Image8 | None = None,
+    lr: LR | None = None,
     values: str = ROUNDED,
 ) -> dict[str, float]:
     """Scores of the model and, as bicubic_psnr_y and so on, of MATLAB's bicubic beside it.

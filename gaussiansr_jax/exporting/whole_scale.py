@@ -26,9 +26,10 @@ _CUBIC_TAPS = 5  # pixels that bicubic interpolation reads, for all places withi
 _CUBIC_A = -0.75
 
 Image = Float[Array, "batch height width 3"]
+Enlarged = Float[Array, "batch out_height out_width 3"]
 
 
-def enlarger(params: Any, config: dict, scale: int) -> Callable[[Image], Image]:
+def enlarger(params: Any, config: dict, scale: int) -> Callable[[Image], Enlarged]:
     """A function from RGB in [0, 1] to RGB in [0, 1], `scale` times as high and wide.
 
     Args:
@@ -53,7 +54,7 @@ def enlarger(params: Any, config: dict, scale: int) -> Callable[[Image], Image]:
         )
     render, cell = renderers[type(model.head)], float(model.cell_at((scale, scale))[0][0, 0])
 
-    def whole(model: models.SuperResolver, rgb: Image) -> Image:
+    def whole(model: models.SuperResolver, rgb: Image) -> Enlarged:
         lr = 2 * rgb - 1
         size = jnp.zeros((rgb.shape[0], 2), jnp.int32)  # not read: nothing is padded here
         field = model.head.make_field(HeadInput(model.encoder(lr), lr, size))
@@ -62,7 +63,7 @@ def enlarger(params: Any, config: dict, scale: int) -> Callable[[Image], Image]:
     return lambda rgb: model.apply({"params": params}, rgb, method=whole)
 
 
-def _render_direct(head: DirectHead, field: Any, scale: int, cell: float) -> Image:
+def _render_direct(head: DirectHead, field: Any, scale: int, cell: float) -> Enlarged:
     """As `DirectHead.render`: bicubic, and the normalized field of RGB-carrying Gaussians."""
     axis = _axis(scale)
     footprint = jnp.broadcast_to(head.footprint * cell, (2,))
@@ -90,7 +91,7 @@ def _render_direct(head: DirectHead, field: Any, scale: int, cell: float) -> Ima
     return _bicubic(field.lr, axis) + _interleaved(residual, scale)
 
 
-def _render_gaussiansr(head: GaussianSRHead, field: Any, scale: int, cell: float) -> Image:
+def _render_gaussiansr(head: GaussianSRHead, field: Any, scale: int, cell: float) -> Enlarged:
     """As `GaussianSRHead.render`: both streams, the convolution, the decoder."""
     if np.isclose(cell, 1 / scale):
         features, stride = _features(head, field, _axis(scale), cell), 1
@@ -190,7 +191,7 @@ def _monomials(axis: np.ndarray, dy: int, dx: int) -> Float[np.ndarray, "6 place
     return np.stack([np.ones_like(y), y, x, y * y, y * x, x * x]).astype(np.float32)
 
 
-def _product(a: Array, b: Array) -> Array:
+def _product(a: Array, b: Array | np.ndarray) -> Array:
     """A matrix product in full precision, also where a device would round its inputs."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 

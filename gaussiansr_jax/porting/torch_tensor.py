@@ -63,8 +63,8 @@ class TorchTensor:
 
     storage: Storage
     offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    shape: tuple[Any, ...]  # whatever the file says, until `read` checks it
+    strides: tuple[Any, ...]
 
     def read(self) -> np.ndarray:
         """Returns the numbers in a new array of shape `shape`.

@@ -64,13 +64,18 @@ def run_case(
             run = jax.jit(lambda p, lr: model.apply(p, lr, noise, case, method=_gaussiansr))
             features, hr_features, out = run({"params": params}, lr)
             return {
-                "features": np.transpose(features, (0, 3, 1, 2)),
-                "hr_features": np.transpose(hr_features, (0, 3, 1, 2)),
+                "features": _nchw(features),
+                "hr_features": _nchw(hr_features),
                 "out": np.asarray(out),
             }
         run = jax.jit(lambda p, lr: model.apply(p, lr, case, method=_liif))
         features, out = run({"params": params}, lr)
-    return {"features": np.transpose(features, (0, 3, 1, 2)), "out": np.asarray(out)}
+    return {"features": _nchw(features), "out": np.asarray(out)}
+
+
+def _nchw(features: jax.Array) -> np.ndarray:
+    """[B, H, W, C] in PyTorch's layout, [B, C, H, W]."""
+    return np.asarray(features).transpose(0, 3, 1, 2)
 
 
 def _gaussiansr(model, lr, noise, case):

@@ -20,7 +20,7 @@ def tiles_of(index, total, parts, monkeypatch):
     tiles = []
     for fine in range(total):
         monkeypatch.setattr(crops.jax.random, "randint", lambda *a, fine=fine: fine)
-        tiles.append(draw_tile(None, index, total, parts))
+        tiles.append(draw_tile(jax.random.key(0), index, total, parts))
     return tiles
 
 

@@ -100,9 +100,9 @@ def test_rdn_of_a_padded_image():
     )
     lr = np.random.default_rng(2).uniform(0, 1, (1, 6, 5, 3)).astype(np.float32)
     padded = np.pad(lr, ((0, 0), (0, 3), (0, 2), (0, 0)), constant_values=9)
-    whole = model.apply({"params": params}, lr, method="encode").hidden
+    whole = model.apply({"params": params}, jnp.asarray(lr), method="encode").hidden
     size = jnp.array([[6, 5]], jnp.int32)
-    part = model.apply({"params": params}, padded, size, method="encode").hidden
+    part = model.apply({"params": params}, jnp.asarray(padded), size, method="encode").hidden
     np.testing.assert_allclose(part[:, :6, :5], whole, atol=1e-6)
 
 
@@ -121,8 +121,8 @@ def test_liif_output():
         lr, tensors, coords, cell, lambda x, t: numpy_networks.rdn(x, t, "encoder.", 2, 3)
     )
     params = port.from_state_dict(tensors, config, "x.pth")
-    positions = ((coords + 1) * np.array([6, 5], np.float32) - 1) / 2
-    cells = cell * np.array([6, 5], np.float32) / 2
+    positions = jnp.asarray(((coords + 1) * np.array([6, 5], np.float32) - 1) / 2)
+    cells = jnp.asarray(cell * np.array([6, 5], np.float32) / 2)
     model = models.build(config)
     field = model.apply(
         {"params": params}, jnp.asarray(lr.transpose(0, 2, 3, 1)) / 2 + 0.5, method="encode"

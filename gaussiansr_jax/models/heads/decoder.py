@@ -6,14 +6,15 @@ from functools import reduce
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gaussiansr_jax.ops.pallas import decoder as pallas_decoder
 
 # Kernel (…, inputs, outputs) and bias (outputs) of a dense layer or a convolution, float32.
-# Without names: the layers of a network differ in size.
-Layer = tuple[Float[Array, "... _ _"], Float[Array, "_"]]
+# Without names: the layers of a network differ in size. Parameters may come from a file, as numpy.
+Layer = tuple[Float[Array | np.ndarray, "... _ _"], Float[Array | np.ndarray, "_"]]
 # Tensor cores take channels in eights, and convolutions are built for many of them.
 _ALIGNED, _TILE = 8, 128
 # Of cos πr and sin πr / r, in r², the highest power first.
@@ -72,7 +73,9 @@ def mlp(
 
 
 @jax.custom_vjp
-def add_bias(x: Float[Array, "... n"], bias: Float[Array, "n"]) -> Float[Array, "... n"]:
+def add_bias(
+    x: Float[Array, "... n"], bias: Float[Array | np.ndarray, "n"]
+) -> Float[Array, "... n"]:
     """`x + bias` in the type of `x`.
 
     The gradient of the bias, a sum over rows, reads the gradient of the output from memory. XLA
@@ -95,7 +98,7 @@ add_bias.defvjp(_add_bias_forward, _add_bias_backward)
 
 def convolve(
     x: Float[Array, "batch height width inputs"],
-    kernel: Float[Array, "3 3 inputs outputs"],
+    kernel: Float[Array | np.ndarray, "3 3 inputs outputs"],
     padding: str,
     stride: int = 1,
 ) -> Float[Array, "batch out_height out_width outputs"]:

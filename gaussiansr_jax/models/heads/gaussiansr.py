@@ -148,16 +148,17 @@ class GaussianSRLayers(nn.Module):
         self,
         waves: Float[Array, "batch *positions waves"],
         bias: Float[Array, "waves"],
-        relative: Float[ArrayLike, "#batch *#positions 2"],
-        cell: Float[ArrayLike, "#batch *#positions 2"],
+        relative: Float[ArrayLike, "... 2"],
+        cell: Float[ArrayLike, "... 2"],
     ) -> Float[Array, "batch *positions 3"]:
         """RGB in [-1, 1].
 
         Args:
           waves: of the method `waves`, at the output's positions.
           bias: of the method `waves`.
-          relative: twice the position relative to the nearest LR pixel, in LR pixels.
-          cell: size of an output pixel in LR pixels.
+          relative: twice the position relative to the nearest LR pixel, in LR pixels; broadcast
+            against the axes of `waves`.
+          cell: size of an output pixel in LR pixels; likewise.
         """
         relative = jnp.broadcast_to(relative, (*waves.shape[:-1], 2))
         return decode(waves, bias, relative, self.phase(2 * cell), self.decoder.layers(self.hidden))
