@@ -5,25 +5,13 @@ import os
 import time
 from pathlib import Path
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
-import jax
 import pytest
 import xla_flags
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
-xla_flags.set_up()
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_default_matmul_precision", "highest")
-
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 settings.register_profile("default", deadline=None, max_examples=15, derandomize=True)
 settings.load_profile("default")
-
-# JAX keeps objects by the million; the garbage collector would spend much time looking at them.
-gc.freeze()
-gc.set_threshold(100_000, 20, 50)
 
 _DAYS_KEPT = 7
 
@@ -41,20 +29,37 @@ def pytest_configure(config):
 
     They lie in pytest's own cache, which `pytest --cache-clear` empties; what is a week old goes.
     """
-    if config.getoption("--typecheck"):
-        install_import_hook("gaussiansr_jax", "typechecker.check")
     own = config.cache.mkdir("jax")
+    if not hasattr(config, "workerinput"):  # not in the workers of pytest-xdist
+        old = time.time() - _DAYS_KEPT * 86400
+        for entry in own.iterdir():
+            if entry.stat().st_mtime < old:
+                entry.unlink()
+        if config.getoption("dist", "no") != "no":
+            return  # the workers wait for this process, which runs no tests and needs no JAX
+    _set_up_jax(own, config.getoption("--typecheck"))
+
+
+def _set_up_jax(own, typecheck):
+    xla_flags.set_up()
+    import jax
+
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_default_matmul_precision", "highest")
+    if typecheck:
+        from jaxtyping import install_import_hook
+
+        install_import_hook("gaussiansr_jax", "typechecker.check")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own))
     # Small programs too: the tests run thousands of them.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     seconds = float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-    if not hasattr(config, "workerinput"):  # not in the workers of pytest-xdist
-        old = time.time() - _DAYS_KEPT * 86400
-        for entry in own.iterdir():
-            if entry.stat().st_mtime < old:
-                entry.unlink()
+    # JAX keeps objects by the million; the garbage collector would spend long looking at them.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"

@@ -17,13 +17,17 @@ def add(*flags):
 
 
 def set_up():
-    """Eight devices; on CPUs, without LLVM's optimizations and with the older code for fusions."""
+    """Eight devices; on CPUs, without LLVM's optimizations and with the older code for fusions.
+
+    A program is compiled as one piece: splitting it for several threads takes time by itself.
+    """
     add("--xla_force_host_platform_device_count=8")
     if os.environ["JAX_PLATFORMS"] == "cpu":  # a GPU's kernels are to be tested as they run
         add("--xla_backend_optimization_level=0")
-        name = "--xla_cpu_use_fusion_emitters"
-        if name in os.environ["XLA_FLAGS"] or known(name.strip("-")):
-            add(f"{name}=false")
+        wanted = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": 1}
+        for name, value in wanted.items():
+            if name in os.environ.get("XLA_FLAGS", "") or known(name):
+                add(f"--{name}={value}")
 
 
 def known(name):
