@@ -48,7 +48,7 @@ def cubic_taps(
 
     Returns:
       Indices clamped into [0, size), and weights that sum to 1. The four pixels are those around a
-      position 2⁻¹⁰ pixels further on, which changes no result by more than 1e-6: many positions are
+      position 2⁻¹⁰ pixels further on, which changes no weight by more than 1e-6: many positions are
       whole numbers up to rounding, and within one program a compiler may round the same expression
       in two ways, so that the four would not be neighbors.
 

@@ -56,6 +56,15 @@ def test_interpolation_at_scattered_positions_equals_the_matrices():
     np.testing.assert_allclose(scattered(IMAGE[..., None])[..., 0], TORCH_3X11, atol=1e-4)
 
 
+def test_rounding_of_whole_positions_changes_no_taps():
+    """Else a program that rounds one expression in two ways mixes the taps of both."""
+    two = np.float32(2)
+    around = np.stack([np.nextafter(two, np.float32(0)), two, np.nextafter(two, np.float32(3))])
+    index, weight = jax.jit(resampling.cubic_taps, static_argnums=1)(around, 6)
+    np.testing.assert_array_equal(index, [[1, 2, 3, 4]] * 3)
+    np.testing.assert_allclose(weight, [[0, 1, 0, 0]] * 3, atol=1e-6)
+
+
 def test_interpolation_inside_padding_ignores_the_padding():
     padded = np.pad(IMAGE, ((0, 3), (0, 6)), constant_values=99)
     np.testing.assert_allclose(interpolate(padded, IMAGE.shape), TORCH_3X11, atol=1e-4)
