@@ -5,7 +5,6 @@ Images are float [H, W, 3] in [0, 1]; `shave` pixels at each border are left out
 
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage
 
 from gaussiansr_jax.errors import UserError
 
@@ -91,6 +90,8 @@ def _psnr(difference: np.ndarray, peak: float) -> float:
 
 def _window(image: Float[np.ndarray, "H W"]) -> np.ndarray:
     """Gaussian-weighted local means at the pixels whose whole window lies inside."""
+    from scipy import ndimage  # takes long to import
+
     offsets = np.arange(-_SSIM_RADIUS, _SSIM_RADIUS + 1)
     kernel = np.exp(-0.5 * (offsets / _SSIM_SIGMA) ** 2)
     kernel /= kernel.sum()

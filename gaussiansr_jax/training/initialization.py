@@ -15,12 +15,21 @@ from gaussiansr_jax.models import SuperResolver
 
 def init_params(model: SuperResolver, seed: int, lr_size: int) -> Any:
     """Random parameters of a model, the same on every device."""
-    return _init(model, jax.random.key(seed), np.zeros((1, lr_size, lr_size, 3), np.float32))
+    return _init(model, jax.random.key(seed), _images(lr_size))
+
+
+def param_shapes(model: SuperResolver, lr_size: int) -> Any:
+    """The shapes and types of `init_params`; nothing is compiled."""
+    return _init.eval_shape(model, jax.random.key(0), _images(lr_size))
 
 
 @partial(jax.jit, static_argnums=0)
 def _init(model: SuperResolver, key: Key[Array, ""], lr: Float[Array, "1 L L 3"]) -> Any:
     return model.init(key, lr)["params"]
+
+
+def _images(lr_size: int) -> Float[np.ndarray, "1 L L 3"]:
+    return np.zeros((1, lr_size, lr_size, 3), np.float32)
 
 
 def init_from(

@@ -4,7 +4,7 @@ import errno
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -18,7 +18,6 @@ from gaussiansr_jax.memory import is_out_of_memory
 from gaussiansr_jax.training import initialization
 from gaussiansr_jax.training import state as states
 from gaussiansr_jax.training.changes import check_images, check_settings, images_seen
-from gaussiansr_jax.training.checkpoints import Checkpoints
 from gaussiansr_jax.training.config import check_config, sample_settings, to_json
 from gaussiansr_jax.training.feeding import feed
 from gaussiansr_jax.training.images import Data, load_data
@@ -28,6 +27,9 @@ from gaussiansr_jax.training.reporting import Reporter, Window
 from gaussiansr_jax.training.step import Dispatcher, make_step
 from gaussiansr_jax.training.validation import Validator
 from gaussiansr_jax.training.workdir import WEIGHTS, check_same_model, claimed, write_config
+
+if TYPE_CHECKING:
+    from gaussiansr_jax.training.checkpoints import Checkpoints
 
 
 def train(config: ConfigDict, workdir: str | Path, data: Data | None = None) -> dict[str, Any]:
@@ -85,15 +87,19 @@ class Run:
         self.group = distributed.current()
         self.devices = jax.local_devices()
         model = models.build(config.model.to_dict())
-        params = initialization.init_params(model, config.seed, config.lr_size)
-        encoder_size = sum(leaf.size for leaf in jax.tree.leaves(params["encoder"]))
+        # Tracing the model takes a while, so that the other processes are told.
+        shapes = initialization.param_shapes(model, config.lr_size) if self.group.first else None
+        shapes = self.group.of_first("shapes of the parameters", shapes)
+        encoder_size = sum(leaf.size for leaf in jax.tree.leaves(shapes["encoder"]))
         optimizer = build_optimizer(config, encoder_size)
-        self.state, self.layout = states.create(params, optimizer)
+        # The place of what is read, drawn or received.
+        empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        self.state, self.layout = states.create(empty, optimizer)
         self.best: Any = None
         self.progress: dict[str, Any] = {"seconds": 0.0, "best": None, "facts": {}, "changed": []}
         # Process 0 alone reads and writes the run's files.
-        self.checkpoints = Checkpoints(workdir, self.layout) if self.group.first else None
-        self._take_up(params, optimizer)
+        self.checkpoints = _checkpoints(workdir, self.layout) if self.group.first else None
+        self._take_up(model, optimizer)
         settings = sample_settings(config)
         pool, crops = data or load_data(config, settings.crop_size)
         self._check_images(pool, crops)
@@ -135,9 +141,10 @@ class Run:
             raise SystemExit(0)
         return self.progress["facts"]
 
-    def _take_up(self, params: Any, optimizer: Any) -> None:
-        """Finds the state to resume from, the same in all processes."""
-        self._say(self._start(params, optimizer) if self.checkpoints else "")
+    def _take_up(self, model: models.SuperResolver, optimizer: Any) -> None:
+        """Finds the state to start or to resume from, the same in all processes."""
+        if self.checkpoints:
+            self._say(self._start(model, optimizer))
         self.progress = self.group.of_first("progress", self.progress)
         self.state = distributed.broadcast(self.state)
         self.done = int(self.state.step)
@@ -158,17 +165,19 @@ class Run:
         check_images(self.workdir, self.progress.get("images"), images)
         self.progress["images"] = images
 
-    def _start(self, params: Any, optimizer: Any) -> str:
-        """Takes up the newest checkpoint or the weights of `init_from`; says which."""
+    def _start(self, model: models.SuperResolver, optimizer: Any) -> str:
+        """Takes up the newest checkpoint, or new parameters; says what they are."""
         if self.checkpoints.latest_step is not None:
             self.state, self.best, self.progress, note = self.checkpoints.restore(self.state)
             return f"{note}continuing from step {self.state.step} of {self.workdir}"
-        if self.config.init_from:
-            name, wanted = self.config.init_from, self.config.init_parts
+        config, text = self.config, f"starting in {self.workdir}"
+        params = initialization.init_params(model, config.seed, config.lr_size)
+        if config.init_from:
+            name, wanted = config.init_from, config.init_parts
             params, parts = initialization.init_from(params, name, wanted)
-            self.state, _ = states.create(params, optimizer)
-            return f"starting from the {' and '.join(parts)} of {self.config.init_from}"
-        return f"starting in {self.workdir}"
+            text = f"starting from the {' and '.join(parts)} of {name}"
+        self.state, _ = states.create(params, optimizer)
+        return text
 
     def _train(self, reporter: Reporter) -> states.TrainState:
         config = self.config
@@ -277,6 +286,12 @@ class Run:
     def _say(self, text: str) -> None:
         if self.group.first:
             print(text, flush=True)
+
+
+def _checkpoints(workdir: Path, layout: states.Layout) -> "Checkpoints":
+    from gaussiansr_jax.training.checkpoints import Checkpoints  # Orbax takes long to import
+
+    return Checkpoints(workdir, layout)
 
 
 def _check_start(config: ConfigDict, workdir: Path) -> None:

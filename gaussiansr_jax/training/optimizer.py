@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
@@ -17,7 +18,7 @@ def build_schedule(config: ConfigDict) -> optax.Schedule:
     `final_learning_rate` at the end. Before, a linear warm-up of `warmup_steps` from zero.
     """
     peak, last, warmup = config.learning_rate, config.final_learning_rate, config.warmup_steps
-    milestones = jnp.array([round(part * config.steps) for part in config.milestones], jnp.int32)
+    milestones = np.array([round(part * config.steps) for part in config.milestones], np.int32)
 
     def schedule(step: Int[Array, ""]) -> Float[Array, ""]:
         count = jnp.asarray(step, jnp.float32)

@@ -1,6 +1,6 @@
 """What a training run carries from step to step: flat vectors, and the names behind them."""
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 import jax
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
@@ -35,55 +34,67 @@ class TrainState:
     opt_state: optax.OptState
 
 
-@struct.dataclass
 class Layout:
     """The parameters' tree <-> vector.
 
+    Args:
+      params: a tree of the parameters, or of their shapes as `jax.eval_shape` gives them.
+
     Attributes:
       size: number P of parameters.
-      unravel: [P] -> tree; differentiable, its transpose writes each leaf to its place.
     """
 
-    size: int = struct.field(pytree_node=False)
-    unravel: Callable[[Float[Array, "P"]], Any] = struct.field(pytree_node=False)
+    def __init__(self, params: Any):
+        leaves, self._structure = jax.tree.flatten(params)
+        self._shapes = [leaf.shape for leaf in leaves]
+        self._sizes = [math.prod(shape) for shape in self._shapes]
+        self.size = sum(self._sizes)
+        self._differentiable = jax.custom_vjp(self._split)
+        self._differentiable.defvjp(lambda vector: (self._split(vector), None), self._write)
+
+    def unravel(self, vector: Float[Array, "P"]) -> Any:
+        """Parameters by name, inside a compiled program.
+
+        The gradient is not that of `ravel_pytree`, a concatenation of a hundred leaves: XLA's
+        kernel searched for the leaf of each element, and was the longest of a training step. Here
+        each leaf is written where it belongs.
+        """
+        return self._differentiable(vector)
 
     def to_tree(self, vector: Float[Array, "P"]) -> Any:
         """Parameters by name, as separate numpy arrays."""
-        return jax.tree.map(np.array, self.unravel(np.array(vector)))
+        parts = np.split(np.array(vector), np.cumsum(self._sizes)[:-1])
+        return self._structure.unflatten(
+            part.reshape(shape).copy() for part, shape in zip(parts, self._shapes, strict=True)
+        )
 
     @staticmethod
     def to_vector(tree: Any) -> np.ndarray:
         """The inverse of `to_tree`."""
-        return np.array(ravel_pytree(tree)[0])
+        return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
+    def _split(self, vector: Float[Array, "P"]) -> Any:
+        parts = jax.lax.split(vector, self._sizes)
+        return self._structure.unflatten(
+            part.reshape(shape) for part, shape in zip(parts, self._shapes, strict=True)
+        )
 
-def create(params: Any, optimizer: optax.GradientTransformation) -> tuple[TrainState, Layout]:
-    """The state before the first step, on the host, and the layout of its vectors."""
-    vector, unravel = _raveled(params)
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32), params=vector, ema=vector, opt_state=optimizer.init(vector)
-    )
-    return jax.tree.map(np.array, state), Layout(vector.size, unravel)
-
-
-def _raveled(params: Any) -> tuple[Float[Array, "P"], Callable[[Float[Array, "P"]], Any]]:
-    """As `ravel_pytree`, but for the gradient.
-
-    A concatenation of a hundred leaves makes XLA's kernel search for the leaf of each element; it
-    was the longest kernel of a training step. Here each leaf is written where it belongs.
-    """
-    vector, split = ravel_pytree(params)
-    unravel = jax.custom_vjp(split)
-
-    def backward(_: None, gradient: Any) -> tuple[Float[Array, "P"]]:
-        whole, start = jnp.zeros_like(vector), 0
-        for leaf in jax.tree.leaves(gradient):
+    def _write(self, _: None, gradient: Any) -> tuple[Float[Array, "P"]]:
+        leaves, start = jax.tree.leaves(gradient), 0
+        whole = jnp.zeros(self.size, leaves[0].dtype)
+        for leaf in leaves:
             whole = jax.lax.dynamic_update_slice(whole, leaf.ravel(), (start,))
             start += leaf.size
         return (whole,)
 
-    unravel.defvjp(lambda whole: (split(whole), None), backward)
-    return vector, unravel
+
+def create(params: Any, optimizer: optax.GradientTransformation) -> tuple[TrainState, Layout]:
+    """The state before the first step, on the host, and the layout of its vectors."""
+    layout = Layout(params)
+    vector = layout.to_vector(params)
+    opt_state = jax.jit(optimizer.init)(vector)
+    state = TrainState(step=np.int32(0), params=vector, ema=vector, opt_state=opt_state)
+    return jax.tree.map(np.array, state), layout
 
 
 def replicate(tree: Any, devices: list[jax.Device]) -> Any:

@@ -170,6 +170,14 @@ def test_the_gradient_of_unraveling_is_that_of_jax():
     np.testing.assert_array_equal(gradient(layout.unravel), gradient(plain))
 
 
+def test_shapes_of_parameters_are_known_before_they_are_drawn(config):
+    model = models.build(config.model.to_dict())
+    shapes = initialization.param_shapes(model, config.lr_size)
+    drawn = initialization.init_params(model, config.seed, config.lr_size)
+    of = lambda leaf: (leaf.shape, leaf.dtype)  # noqa: E731
+    assert jax.tree.map(of, shapes) == jax.tree.map(of, drawn)
+
+
 def test_the_layout_gives_names_and_back(config):
     _, state, layout, _ = set_up(config, optax.identity())
     tree = layout.to_tree(state.params)

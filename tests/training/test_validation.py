@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import tiny_model
-from jax.flatten_util import ravel_pytree
 from PIL import Image
 
 from gaussiansr_jax import Upscaler, models
@@ -23,8 +22,8 @@ def crops():
 
 @pytest.fixture(scope="module")
 def validator(crops):
-    vector, unravel = ravel_pytree(tiny_model.params())
-    layout = states.Layout(vector.size, unravel)
+    layout = states.Layout(tiny_model.params())
+    vector = layout.to_vector(tiny_model.params())
     model = models.build(CONFIG)
     return Validator(model, layout, crops, SCALES), vector
 
