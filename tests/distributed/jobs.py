@@ -139,11 +139,21 @@ def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+def measured(workdir, name):
+    return {line["step"]: line[name] for line in lines(workdir) if name in line}
+
+
+def assert_equal_so_far(part, whole):
+    """What an unfinished run measured, bit for bit that of a finished one."""
+    for name in ("loss", "grad_norm"):
+        assert measured(part, name)
+        assert measured(part, name).items() <= measured(whole, name).items()
+
+
 def assert_equal_runs(one, two):
     """Two finished runs, bit for bit."""
     for name in ("loss", "grad_norm", "val_psnr_mean"):
-        first, second = ({x["step"]: x[name] for x in lines(w) if name in x} for w in (one, two))
-        assert first == second
+        assert measured(one, name) == measured(two, name)
     (a, *_), (b, *_) = (weights.load(workdir / "model.safetensors") for workdir in (one, two))
     for part in a:
         flat = (weights.flax.traverse_util.flatten_dict(x[part], sep="/") for x in (a, b))

@@ -19,11 +19,6 @@ SGD = {
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return f"folder:{jobs.images(tmp_path_factory.mktemp('images'))}"
-
-
-@pytest.fixture(scope="module")
 def whole(source, tmp_path_factory):
     """An uninterrupted run of 20 steps, one process of eight devices."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"

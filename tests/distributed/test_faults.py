@@ -1,4 +1,7 @@
-"""What happens to machines: the others say so and end; the same command then continues exactly."""
+"""What happens to machines: the others say so and end; the same command then continues exactly.
+
+Each test lets one run suffer one fault after the other. After each, the same command continues it.
+"""
 
 import os
 import shutil
@@ -9,100 +12,102 @@ import pytest
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return jobs.images(tmp_path_factory.mktemp("images"))
+def suffer(workdir, source, continues, faults):
+    """The command with faults by number of the process; it continues from a step, or starts."""
+    ended = jobs.run(workdir, faults=faults, source=source)
+    check_begin(ended, continues)
+    return ended
 
 
-@pytest.fixture(scope="module")
-def whole(folder, tmp_path_factory):
-    """An uninterrupted run of two tasks of Slurm."""
-    workdir = tmp_path_factory.mktemp("runs") / "whole"
-    ended = jobs.run(workdir, source=f"folder:{folder}", launcher=jobs.slurm)
-    assert [process.code for process in ended] == [0, 0], ended
-    return workdir
+def check_begin(ended, continues):
+    first, second = ended
+    begin = "starting in" if continues is None else f"continuing from step {continues} of"
+    assert begin in first.out, ended
+    assert "starting" not in second.out and "continuing" not in second.out  # said once
 
 
-def check(workdir, whole, folder, step, note=""):
-    """The same command continues from a step, and the result is that of an uninterrupted run."""
-    first, second = jobs.run(workdir, source=f"folder:{folder}")
+def check_end(workdir, source, continues, uninterrupted, note=""):
+    """The command without a fault; the result is that of an uninterrupted run."""
+    first, second = suffer(workdir, source, continues, {})
     assert (first.code, second.code) == (0, 0), (first, second)
-    assert f"continuing from step {step} of" in first.out and note in first.out
-    assert "continuing" not in second.out  # said once
-    jobs.assert_equal_runs(workdir, whole)
+    assert note in first.out
+    jobs.assert_equal_runs(workdir, uninterrupted)
 
 
-@pytest.mark.parametrize(
-    ("victim", "fault", "step"),
-    [(1, "kill:13", 10), (0, "kill:13", 10), (0, "save:10", 5)],
-    ids=["process killed", "coordinator killed", "killed while saving"],
-)
-def test_killed(whole, folder, tmp_path, victim, fault, step):
-    workdir = tmp_path / "run"
-    ended = jobs.run(workdir, faults={victim: fault}, source=f"folder:{folder}")
-    assert ended[victim].code == -9
-    other = ended[1 - victim]
-    assert other.code == 1 and len(other.errors) == 1, other
-    assert f"process {victim} on" in other.errors[0] and "is gone" in other.errors[0]
-    assert "run the same command again to continue from the last checkpoint" in other.errors[0]
-    for noise in ("Traceback", "stack trace", "F11", "Gloo"):
-        assert noise not in other.err
-    check(workdir, whole, folder, step)
+def test_killed(uninterrupted, source, tmp_path):
+    """A process, then the coordinator, then the coordinator in the middle of a save."""
+    workdir, continues = tmp_path / "run", None
+    for victim, fault, saved in [(1, "kill:8", 5), (0, "kill:13", 10), (0, "save:15", 10)]:
+        ended = suffer(workdir, source, continues, {victim: fault})
+        assert ended[victim].code == -9, ended
+        other = ended[1 - victim]
+        assert other.code == 1 and len(other.errors) == 1, other
+        assert f"process {victim} on" in other.errors[0] and "is gone" in other.errors[0]
+        assert "run the same command again to continue from the last" in other.errors[0]
+        for noise in ("Traceback", "stack trace", "F11", "Gloo"):
+            assert noise not in other.err
+        jobs.assert_equal_so_far(workdir, uninterrupted)
+        continues = saved
+    check_end(workdir, source, continues, uninterrupted)
 
 
-def test_frozen(whole, folder, tmp_path):
-    workdir = tmp_path / "run"
-    port, settings = jobs.free_port(), {"source": f"folder:{folder}"}
-    settings["environ"] = {"GAUSSIANSR_JAX_PEER_TIMEOUT": "4"}
-    frozen = jobs.start(1, 2, port, workdir, "freeze:8", **settings)
-    other = jobs.start(0, 2, port, workdir, **settings)
-    (ended,) = jobs.end([other])
-    assert ended.code == 1 and "process 1 on" in ended.errors[0]
-    assert "has been silent for 4 s" in ended.errors[0]
-    assert frozen[0].poll() is None
-    frozen[0].kill()
-    jobs.end([frozen])
-    check(workdir, whole, folder, 5)
-
-
-def test_sigterm_to_one_saves_and_stops_all(whole, folder, tmp_path):
-    workdir = tmp_path / "run"
-    first, second = jobs.run(workdir, faults={1: "term:8"}, source=f"folder:{folder}")
-    assert (first.code, second.code) == (0, 0), (first, second)
-    assert "stopped by a signal to another process at step 9; saved in" in first.out
-    check(workdir, whole, folder, 9)
-
-
-def test_truncated_checkpoint(whole, folder, tmp_path):
-    workdir = tmp_path / "run"
-    shutil.copytree(whole, workdir)
-    # All files of data: OCDBT also keeps versions that nothing refers to any more.
-    data = workdir / "checkpoints" / "latest" / "20" / "state" / "ocdbt.process_0" / "d"
-    for path in data.iterdir():
-        os.truncate(path, path.stat().st_size // 2)
-    check(workdir, whole, folder, 15, note="the checkpoint of step 20 is damaged (")
+def test_all_else(uninterrupted, images, tmp_path):
+    workdir, copy = tmp_path / "run", tmp_path / "images"
+    source = f"folder:{copy}"
+    shutil.copytree(images, copy)
+    cannot_be_read(workdir, source, copy / "2.png")
+    freezes(workdir, source, None, 8)
+    jobs.assert_equal_so_far(workdir, uninterrupted)
+    is_asked_to_stop(workdir, source, 5, 12)
+    jobs.assert_equal_so_far(workdir, uninterrupted)
+    has_a_full_disk(workdir, source, 13, 15)
+    jobs.assert_equal_so_far(workdir, uninterrupted)
+    check_end(workdir, source, 13, uninterrupted)
+    truncate(workdir, 20)
+    note = "the checkpoint of step 20 is damaged ("
+    check_end(workdir, source, 15, uninterrupted, note)
     assert (workdir / "checkpoints" / "damaged-20").is_dir()
 
 
-def test_full_disk(whole, folder, tmp_path):
-    workdir = tmp_path / "run"
-    first, second = jobs.run(workdir, faults={0: "full:15"}, source=f"folder:{folder}")
+def cannot_be_read(workdir, source, image):
+    content = image.read_bytes()
+    image.write_bytes(content[: len(content) // 2])
+    for ended in suffer(workdir, source, None, {}):
+        assert ended.code == 1 and len(ended.errors) == 1, ended
+        assert "1 image cannot be read" in ended.errors[0] and image.name in ended.errors[0]
+    image.write_bytes(content)
+
+
+def freezes(workdir, source, continues, step):
+    port, settings = jobs.free_port(), {"source": source}
+    settings["environ"] = {"GAUSSIANSR_JAX_PEER_TIMEOUT": "8"}
+    frozen = jobs.start(1, 2, port, workdir, f"freeze:{step}", **settings)
+    other = jobs.start(0, 2, port, workdir, **settings)
+    (ended,) = jobs.end([other])
+    assert ended.code == 1 and "process 1 on" in ended.errors[0], ended
+    assert "has been silent for 8 s" in ended.errors[0]
+    assert frozen[0].poll() is None
+    frozen[0].kill()
+    check_begin([ended, *jobs.end([frozen])], continues)
+
+
+def is_asked_to_stop(workdir, source, continues, step):
+    """SIGTERM to one process lets all save and stop."""
+    first, second = suffer(workdir, source, continues, {1: f"term:{step}"})
+    assert (first.code, second.code) == (0, 0), (first, second)
+    assert f"stopped by a signal to another process at step {step + 1}; saved in" in first.out
+
+
+def has_a_full_disk(workdir, source, continues, step):
+    first, second = suffer(workdir, source, continues, {0: f"full:{step}"})
     assert (first.code, second.code) == (1, 1), (first, second)
     assert len(first.errors) == len(second.errors) == 1
     assert "File too large" in first.errors[0] and "run the same command again" in first.errors[0]
     assert second.errors[0].endswith(first.errors[0].removeprefix("error: "))
-    check(workdir, whole, folder, 10)
 
 
-def test_corrupt_image(whole, folder, tmp_path):
-    workdir, images = tmp_path / "run", tmp_path / "images"
-    shutil.copytree(folder, images)
-    whole_file = (images / "2.png").read_bytes()
-    (images / "2.png").write_bytes(whole_file[: len(whole_file) // 2])
-    for ended in jobs.run(workdir, source=f"folder:{images}"):
-        assert ended.code == 1 and len(ended.errors) == 1
-        assert "1 image cannot be read" in ended.errors[0] and "2.png" in ended.errors[0]
-    (images / "2.png").write_bytes(whole_file)
-    for ended in jobs.run(workdir, source=f"folder:{images}"):
-        assert ended.code == 0, ended
-    jobs.assert_equal_runs(workdir, whole)
+def truncate(workdir, step):
+    # All files of data: OCDBT also keeps versions that nothing refers to any more.
+    data = workdir / "checkpoints" / "latest" / f"{step}" / "state" / "ocdbt.process_0" / "d"
+    for path in data.iterdir():
+        os.truncate(path, path.stat().st_size // 2)

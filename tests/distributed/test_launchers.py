@@ -26,10 +26,8 @@ def blocks(language):
 
 @pytest.mark.processes
 @pytest.mark.skipif(shutil.which("mpirun") is None, reason="Open MPI is not installed")
-def test_open_mpi_starts_by_itself(tmp_path):
-    (tmp_path / "images").mkdir()
-    source = f"folder:{jobs.images(tmp_path / 'images')}"
-    settings = {**jobs.SETTINGS, "source": source, "steps": 2, "val_images": 0}
+def test_open_mpi_starts_two_processes(uninterrupted, source, tmp_path):
+    settings = {**jobs.SETTINGS, "source": source}
     line = [*"mpirun -n 2 --bind-to none --oversubscribe --allow-run-as-root".split()]  # noqa: SIM905
     line += [sys.executable, "train.py", "--config=configs/quickstart.py", "--start_timeout=60"]
     line += [f"--workdir={tmp_path / 'run'}", *(f"--config.{k}={v}" for k, v in settings.items())]
@@ -44,7 +42,7 @@ def test_open_mpi_starts_by_itself(tmp_path):
     )
     assert ended.returncode == 0, ended
     assert ended.stdout.count("starting in") == 1 and ", 2 x cpu\n" in ended.stdout
-    assert [line["step"] for line in jobs.lines(tmp_path / "run")] == [1, 2]
+    jobs.assert_equal_runs(tmp_path / "run", uninterrupted)
 
 
 def test_jax_reads_what_slurm_sets(monkeypatch):

@@ -6,9 +6,7 @@ import pytest
 
 
 @pytest.mark.processes
-def test_streaming_in_two_processes_is_the_same_training(tmp_path):
-    (tmp_path / "images").mkdir()
-    source = f"folder:{jobs.images(tmp_path / 'images')}"
+def test_streaming_in_two_processes_is_the_same_training(source, tmp_path):
     settings = {"devices": 2, "source": source, "steps": 4, "val_every": 4, "checkpoint_every": 2}
     cache = tmp_path / "cache"
     for pool in ("device", "disk"):

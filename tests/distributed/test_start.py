@@ -8,11 +8,6 @@ import pytest
 pytestmark = pytest.mark.processes
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return f"folder:{jobs.images(tmp_path_factory.mktemp('images'))}"
-
-
 def ends(started, *words):
     """All processes end with one sentence that has these words."""
     ended = jobs.end(started)

@@ -17,20 +17,26 @@ import runpy
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
-import optax
-import orbax.checkpoint as ocp
+from jax._src import compiler
 
 from gaussiansr_jax import distributed
-from gaussiansr_jax.training import checkpoints, loop, step
+from gaussiansr_jax.training import loop, step
 from gaussiansr_jax.training.state import local
 
 ROOT = Path(__file__).resolve().parents[2]
 fault, _, at = sys.argv.pop(1).partition(":")
 
+# Every process keeps its compiled programs for those of later runs; in JAX process 0 alone does.
+compiler.distributed = SimpleNamespace(global_state=SimpleNamespace(process_id=0, client=None))
 
 if "sgd" in os.environ.get("VICTIM", ""):
+    import optax
+
+    from gaussiansr_jax.training import checkpoints
+
     # Whose parameters differ as the gradients do; Adam's differ by their signs.
     loop.build_optimizer = lambda *_: optax.sgd(0.1)
     save = checkpoints.Checkpoints.save
@@ -53,6 +59,8 @@ def strike():
 
 
 if fault == "save":
+    import orbax.checkpoint as ocp
+
     write = ocp.JsonCheckpointHandler.async_save
 
     async def dying(self, directory, *args, **kwargs):
