@@ -14,6 +14,7 @@ SGD = {
     "batch_size": 16,
     "checkpoint_every": 1,
     "val_every": 20,
+    "val_images": 3,  # two for one process, one for the other
     "warmup_steps": 0,
 }
 

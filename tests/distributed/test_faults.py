@@ -9,6 +9,8 @@ import shutil
 import jobs
 import pytest
 
+from gaussiansr_jax.training import workdir as files
+
 pytestmark = pytest.mark.processes
 
 
@@ -31,6 +33,8 @@ def check_end(workdir, source, continues, uninterrupted, note=""):
     first, second = suffer(workdir, source, continues, {})
     assert (first.code, second.code) == (0, 0), (first, second)
     assert note in first.out
+    # Nothing is left of what was half written.
+    assert {path.name for path in (workdir / files.FOLDER).iterdir()} == {"15", "20"}
     jobs.assert_equal_runs(workdir, uninterrupted)
 
 
@@ -58,11 +62,15 @@ def test_all_else(uninterrupted, images, tmp_path):
     cannot_be_read(workdir, source, copy / "2.png")
     freezes(workdir, source, None, 8)
     jobs.assert_equal_so_far(workdir, uninterrupted)
-    is_asked_to_stop(workdir, source, 5, 12)
+    is_asked_to_stop(workdir, source, 5, "term:8", "a signal to another process at step 9")
     jobs.assert_equal_so_far(workdir, uninterrupted)
-    has_a_full_disk(workdir, source, 13, 15)
+    has_a_full_disk(workdir, source, 9, 10)
     jobs.assert_equal_so_far(workdir, uninterrupted)
-    check_end(workdir, source, 13, uninterrupted)
+    is_asked_to_stop(workdir, source, 9, "int:11", "SIGINT at step 12", victim=0)
+    jobs.assert_equal_so_far(workdir, uninterrupted)
+    crashes(workdir, source, 12, 17)
+    jobs.assert_equal_so_far(workdir, uninterrupted)
+    check_end(workdir, source, 15, uninterrupted)
     truncate(workdir, 20)
     note = "the checkpoint of step 20 is damaged ("
     check_end(workdir, source, 15, uninterrupted, note)
@@ -91,11 +99,20 @@ def freezes(workdir, source, continues, step):
     check_begin([ended, *jobs.end([frozen])], continues)
 
 
-def is_asked_to_stop(workdir, source, continues, step):
-    """SIGTERM to one process lets all save and stop."""
-    first, second = suffer(workdir, source, continues, {1: f"term:{step}"})
+def is_asked_to_stop(workdir, source, continues, fault, words, victim=1):
+    """A signal to one process lets all save and stop."""
+    first, second = suffer(workdir, source, continues, {victim: fault})
     assert (first.code, second.code) == (0, 0), (first, second)
-    assert f"stopped by a signal to another process at step {step + 1}; saved in" in first.out
+    assert f"stopped by {words}; saved in" in first.out
+
+
+def crashes(workdir, source, continues, step):
+    first, second = suffer(workdir, source, continues, {1: f"crash:{step}"})
+    assert (first.code, second.code) == (1, 1), (first, second)
+    assert second.errors == ["error: RuntimeError: nobody foresaw this"]
+    assert "Traceback" in second.err and "Traceback" not in first.err
+    (error,) = first.errors
+    assert "process 1 on" in error and error.endswith(second.errors[0].removeprefix("error: "))
 
 
 def has_a_full_disk(workdir, source, continues, step):
@@ -108,6 +125,6 @@ def has_a_full_disk(workdir, source, continues, step):
 
 def truncate(workdir, step):
     # All files of data: OCDBT also keeps versions that nothing refers to any more.
-    data = workdir / "checkpoints" / "latest" / f"{step}" / "state" / "ocdbt.process_0" / "d"
+    data = workdir / files.FOLDER / f"{step}" / "state" / "ocdbt.process_0" / "d"
     for path in data.iterdir():
         os.truncate(path, path.stat().st_size // 2)

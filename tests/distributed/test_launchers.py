@@ -45,6 +45,16 @@ def test_open_mpi_starts_two_processes(uninterrupted, source, tmp_path):
     jobs.assert_equal_runs(tmp_path / "run", uninterrupted)
 
 
+def test_a_launcher_can_be_ignored(monkeypatch):
+    for name, value in jobs.slurm(1, 2, 50123).items():
+        monkeypatch.setenv(name, value)
+    try:
+        assert train.place(["train"]).count == 2
+        assert train.place(["train", "--nodistributed"]) is None
+    finally:
+        train.PROCESSES["distributed"].unparse()
+
+
 def test_jax_reads_what_slurm_sets(monkeypatch):
     variables = jobs.slurm(1, 2, 50123)
     for name, value in variables.items():

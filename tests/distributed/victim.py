@@ -4,10 +4,10 @@
 
 VICTIM=sgd in the environment: trains by plain gradient descent.
 
-Faults: code (of another version, from the start), kill (in the middle
-of a step), save (killed in the middle of a save), freeze, term (as a scheduler's notice), full
-(files of this process cannot grow any more), connected (no fault: fails if devices of processes
-connect to each other after the start).
+Faults: code (of another version, from the start), kill (in the middle of a step), save (killed in
+the middle of a save), crash (an error that nobody foresaw), freeze, term (as a scheduler's notice),
+int (Ctrl-C), full (files of this process cannot grow any more), connected (no fault: fails if
+devices of processes connect to each other after the start).
 """
 
 import asyncio
@@ -53,9 +53,11 @@ def strike():
     if fault == "full":
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (8000, hard))
+    elif fault == "crash":
+        raise RuntimeError("nobody foresaw this")
     else:
-        number = {"term": signal.SIGTERM, "freeze": signal.SIGSTOP}.get(fault, signal.SIGKILL)
-        os.kill(os.getpid(), number)
+        signals = {"term": signal.SIGTERM, "int": signal.SIGINT, "freeze": signal.SIGSTOP}
+        os.kill(os.getpid(), signals.get(fault, signal.SIGKILL))
 
 
 if fault == "save":

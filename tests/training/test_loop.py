@@ -328,6 +328,7 @@ def train_script(monkeypatch):
         (["--config.stepz=3"], "stepz"),
         (["--config.steps=many"], "steps"),
         (["--config.batch_size=0"], "batch_size is 0"),
+        (["--config.batch_size=12"], "cannot be shared equally by 8 devices"),
         (["--config.model.head.name=nerf"], "unknown head 'nerf'"),
         (["--config.scale_range=(1,30)"], "larger than tile_size"),
     ],
