@@ -19,6 +19,7 @@ with needs_extra("training", "train"):
     from absl import app, flags, logging
     from ml_collections import config_flags
 
+    from gaussiansr_jax.commands.helpers.startup import start_jax
     from gaussiansr_jax.commands.helpers.train_help import train_help
 
 # Those that come with the package.
@@ -123,6 +124,8 @@ def main(argv: list[str]) -> None:
         print(train_help(OWN, CONFIG.value))
         return
     found = place(argv)
+    if found is None:  # several have to come together before any of JAX starts
+        start_jax()
     with distributed.joined(found, START_TIMEOUT.value if found else 0):
         app.run(_train, argv, flags_parser=parse)
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import jobs
 import pytest
@@ -53,6 +54,19 @@ def test_a_launcher_can_be_ignored(monkeypatch):
         assert train.place(["train", "--nodistributed"]) is None
     finally:
         train.PROCESSES["distributed"].unparse()
+
+
+def test_a_process_that_is_alone_keeps_its_compiled_programs(monkeypatch):
+    calls = []
+    monkeypatch.setattr(train, "start_jax", lambda: calls.append("start_jax"))
+    monkeypatch.setattr(train.app, "run", lambda *_, **__: calls.append("run"))
+    monkeypatch.setattr(train.distributed, "joined", lambda *_: nullcontext())
+    train.main(["--config=quickstart"])
+    assert calls == ["start_jax", "run"]
+    for name, value in jobs.slurm(1, 2, 50123).items():
+        monkeypatch.setenv(name, value)
+    train.main(["--config=quickstart"])
+    assert calls == ["start_jax", "run", "run"]
 
 
 def test_jax_reads_what_slurm_sets(monkeypatch):
