@@ -318,8 +318,15 @@ def test_other_heads_are_tiled_exactly(head):
     np.testing.assert_allclose(tiled, whole, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("head", [{"name": "liif", "hidden": 8}, DIRECT, tiny_model.CONFIG["head"]])
+@pytest.mark.parametrize(
+    ("head", "dtype"),
+    [
+        ({"name": "liif", "hidden": 8}, "bfloat16"),
+        (DIRECT, "float32"),
+        (tiny_model.CONFIG["head"], "float32"),
+        (tiny_model.CONFIG["head"], "bfloat16"),
+    ],
+)
 def test_kernels_as_gpus_have_them_change_nothing(monkeypatch, head, dtype):
     config = {**tiny_model.CONFIG, "head": head, "dtype": dtype}
     params, image = tiny_model.init(config), as_float(tiny_model.photo(20, 24))
