@@ -35,7 +35,7 @@ def test_upscaling_needs_no_extra(tmp_path):
     own = {name for extra in EXTRAS if extra != "dev" for name in EXTRAS[extra]}
     names = {re.match(r"[\w-]+", requirement)[0] for requirement in own} - WITH_FLAX
     blocked = [MODULES.get(name, name.replace("-", "_")) for name in names]
-    assert {"skimage", "tensorflow_datasets", "tensorboardX", "ml_collections"} < {*blocked}
+    assert {"skimage", "tensorflow_datasets", "tensorboardX", "ml_collections", "chex"} < {*blocked}
     tiny_model.save(tmp_path / "tiny.safetensors")
     image = tiny_model.photo(12, 16)
     images.write(tmp_path / "a.png", images.Picture(image))

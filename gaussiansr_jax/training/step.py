@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,8 +45,7 @@ def sample_loss(
     one = jax.tree.map(lambda x: x[None], sample)
     variables = {"params": params}
     prediction = model.apply(variables, one, rngs={"gumbel": key}, method=predict)
-    if prediction.shape != one.target.shape:  # broadcasting would be a wrong loss
-        raise ValueError(f"the model gives {prediction.shape}, not {one.target.shape}")
+    chex.assert_equal_shape([prediction, one.target])  # broadcasting would be a wrong loss
     error = prediction - one.target
     return 2 * jnp.mean(jnp.abs(error)), jnp.mean(error**2)
 
