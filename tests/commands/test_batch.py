@@ -94,7 +94,7 @@ def test_skip_existing(run, photos, tmp_path, capsys):
     assert "skipped, because the result exists: 1 (" in capsys.readouterr().out
     run(photos, "--output", out, "--scale", "3", "--skip-existing")
     said = capsys.readouterr()
-    assert "2 images in" in said.out and "a.png: is not whole or of another size" in said.err
+    assert "2 images in" in said.out and "a.png: is incomplete or of another size" in said.err
     assert images.read_size(out / "a.png") == (48, 60)
 
 
@@ -314,7 +314,7 @@ def test_a_name_that_is_too_long_ends_no_run(run, photos, tmp_path, capsys):
     with pytest.raises(UserError, match=r"1 of 2 images .*\n.* failed: .*-x2.png: File name too"):
         run(photos, "--output", tmp_path / "out", "--scale", "2", "--suffix=-x2")
     assert written(tmp_path / "out") == ["b-x2.png"]
-    with pytest.raises(SystemExit), errors.shown():
+    with pytest.raises(SystemExit), errors.errors_printed():
         run(photos / "b.png", "--output", tmp_path / f"{'n' * 300}.png", "--scale", "2")
     assert capsys.readouterr().err.endswith(f"{'n' * 300}.png: File name too long\n")
 
