@@ -46,7 +46,7 @@ class SuperResolver(nn.Module):
         return self.head.pointwise
 
     def cell_at(self, scales: tuple[float, float]) -> tuple[Float[np.ndarray, "1 2"], int | None]:
-        """What `render` takes as `cell` and `patch` for an output.
+        """`cell` and `patch` of `render`, and `cell` of `query`, for an output.
 
         An output pixel measures 1 / scale LR pixels. A head that reads this number, or the features
         that far around a position, has learned to do so at the scales of its training only. Beyond
@@ -56,6 +56,10 @@ class SuperResolver(nn.Module):
 
         Args:
           scales: output pixels per LR pixel along y and x.
+
+        Returns:
+          The size [1, 2] of an output pixel (y, x) in LR pixels, not below `finest_cell`; and the
+          side of a patch: 1 if the size is limited along y or x, else None.
         """
         cell = 1 / np.asarray([scales], np.float32)
         limited = np.maximum(cell, np.float32(self.finest_cell))

@@ -27,6 +27,9 @@ def default_config() -> ConfigDict:
                 "encoder": {"name": "edsr-baseline"},
                 "head": {"name": "gaussiansr"},
                 "dtype": "bfloat16",
+                # The smallest output pixel that the head is told of beyond the scales of training,
+                # in LR pixels; see `SuperResolver.cell_at`.
+                "finest_cell": 0.0,
             },
             # Weights (a name or a path) whose encoder, or whole model if it fits, is taken over.
             "init_from": "",
@@ -124,6 +127,12 @@ def check_config(config: ConfigDict) -> None:
         )
     _check_pair(config, "scale_range")
     _check_pair(config, "temperature")
+    smallest = 1 / config.scale_range[1]
+    if config.model.get("finest_cell", 0.0) > smallest * (1 + 1e-6):
+        raise UserError(
+            f"finest_cell of the model is {config.model.finest_cell:g}, but scale_range trains "
+            f"with output pixels of {smallest:g}; make it 1 / {config.scale_range[1]:g}, or 0"
+        )
     if not set(config.init_parts) <= {"encoder", "head"}:
         raise UserError(f"init_parts is {config.init_parts}; it must name encoder, head or both")
     check_settings(sample_settings(config), config.tile_size)

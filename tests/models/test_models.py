@@ -113,6 +113,23 @@ def test_patches_of_one_pixel_equal_scattered_queries():
     assert float(jnp.abs(dense - narrow).max()) > 1e-3
 
 
+def test_rounding_at_the_edge_of_an_image_changes_nothing():
+    """Features half a pixel beyond the outermost centers count as inside."""
+    model = models.build({"encoder": ENCODER, "head": HEADS[0], "finest_cell": 0.25})
+    params = jax.jit(model.init)(jax.random.key(0), LR)["params"]
+
+    @jax.jit
+    def query(params, coords):
+        field = model.apply({"params": params}, LR[:1], method="encode")
+        cell = jnp.full((1, 2), 0.25)
+        return model.apply({"params": params}, field, coords, cell, method="query")[0]
+
+    for y in (-0.25, 6.25):
+        around = np.float32([[[y - 1e-5, 2.3], [y, 2.3], [y + 1e-5, 2.3]]])
+        colors = np.asarray(query(params, around))
+        np.testing.assert_allclose(colors, np.broadcast_to(colors[1], (3, 3)), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("finest", "scales", "cell", "patch"),
     [

@@ -94,6 +94,7 @@ def test_reductions_must_be_factors_from_1_on(factors):
         ("model.head.sigma_range", (0.2,), r"sigma_range .* must be 2 finite numbers"),
         ("model.head.splat_channels", 65, r"splat_channels .* is 65; .* has 64 channels"),
         ("model.head.splatting", "official", r"official.* cannot be trained here"),
+        ("model.finest_cell", 0.3, r"finest_cell .* is 0.3, .* of 0.25; make it 1 / 4, or 0"),
         ("model.encoder.blocks", "many", r"blocks of encoder edsr-baseline is 'many'"),
         ("warmup_steps", 60_001, r"warmup_steps=60001 is longer than the run of steps=60000"),
         ("seed", -1, "seed is -1; it must lie between 0 and"),
